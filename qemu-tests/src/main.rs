@@ -1,0 +1,3 @@
+//! Boots the ISO on made-up machines.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Side by side with the peers.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `rescue`: see the library.
+
+fn main() {}

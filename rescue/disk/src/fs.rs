@@ -1,0 +1,124 @@
+//! Filesystems: what each one is, which bytes it uses, and the files in it.
+//!
+//! One filesystem a file in `fs/`, one line in [`READERS`].
+
+mod ext;
+mod fat;
+mod ntfs;
+mod swap;
+pub mod tree;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::extent::ExtentMap;
+use crate::source::{BlockSource, ReadError};
+use tree::{Tree, TreeError};
+
+/// What a reader found at the start of a partition. Extents and sizes are in bytes from there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Filesystem {
+    /// As `blkid` names it: `ext2`, `ext3`, `ext4`, `ntfs`, `vfat`, `swap`.
+    pub kind: String,
+    /// What a person calls it where `kind` says less: `FAT12`, `FAT16`, `FAT32`.
+    pub variant: Option<String>,
+    pub label: Option<String>,
+    /// As `blkid` prints it.
+    pub uuid: Option<String>,
+    /// The filesystem's own unit of allocation.
+    pub block_size: u32,
+    /// How much of the partition the filesystem claims; what follows it is kept verbatim.
+    pub size_bytes: u64,
+    pub state: State,
+    pub used: Used,
+}
+
+/// In what state its last user left a filesystem.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Clean,
+    /// Was not unmounted, or says of itself that it has errors; the text says what was seen.
+    Dirty(String),
+    /// A sleeping system will go on from here: may be copied as it is, never resized.
+    Hibernated,
+    /// Encrypted and not unlocked.
+    Locked,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::Clean => f.write_str("clean"),
+            State::Dirty(why) => write!(f, "dirty: {why}"),
+            State::Hibernated => f.write_str("hibernated"),
+            State::Locked => f.write_str("locked"),
+        }
+    }
+}
+
+/// Which bytes hold something.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Used {
+    /// Everything outside the map is proven free. The map ends at the partition's end at most and includes
+    /// what lies behind the filesystem.
+    Map { basis: Basis, extents: ExtentMap },
+    /// Nothing is proven free; the text says why.
+    Whole(String),
+}
+
+impl Used {
+    /// As a map over a partition of this size.
+    pub fn extents(&self, size_bytes: u64) -> ExtentMap {
+        match self {
+            Used::Map { extents, .. } => extents.clone(),
+            Used::Whole(_) => ExtentMap::whole(size_bytes),
+        }
+    }
+}
+
+/// Where a used map comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The filesystem's own allocation records, as they stand on the disk.
+    Records,
+    /// The records after its journal was replayed in memory, together with those on the disk.
+    Replayed,
+    /// The union of several records that disagree.
+    Union,
+}
+
+/// One filesystem the program knows.
+pub struct Reader {
+    /// Name for messages and tests: `ext`, `ntfs`, `fat`, `swap`.
+    pub name: &'static str,
+    /// `Ok(None)`: it is not this filesystem. Damage inside one is `Used::Whole` or `State::Dirty`, not an
+    /// error; an error is returned only when the bytes themselves could not be had.
+    pub read: fn(&dyn BlockSource) -> Result<Option<Filesystem>, ReadError>,
+    /// Opens its files; `None` where it has none (swap).
+    pub tree: Option<for<'a> fn(&'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>, TreeError>>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Tried in this order; the first that knows the bytes takes them.
+pub const READERS: &[Reader] = &[ext::READER, ntfs::READER, fat::READER, swap::READER];
+
+/// What stands on a partition, by the first reader that knows it.
+pub fn recognise(
+    source: &dyn BlockSource,
+) -> Result<Option<(&'static Reader, Filesystem)>, ReadError> {
+    for reader in READERS {
+        if let Some(filesystem) = (reader.read)(source)? {
+            return Ok(Some((reader, filesystem)));
+        }
+    }
+    Ok(None)
+}

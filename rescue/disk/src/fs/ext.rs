@@ -1,0 +1,14 @@
+//! ext: placeholder until its reader lands.
+
+use crate::fs::{Filesystem, Reader};
+use crate::source::{BlockSource, ReadError};
+
+pub const READER: Reader = Reader {
+    name: "ext",
+    read,
+    tree: None,
+};
+
+fn read(_source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    Ok(None)
+}

@@ -1,0 +1,14 @@
+//! ntfs: placeholder until its reader lands.
+
+use crate::fs::{Filesystem, Reader};
+use crate::source::{BlockSource, ReadError};
+
+pub const READER: Reader = Reader {
+    name: "ntfs",
+    read,
+    tree: None,
+};
+
+fn read(_source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    Ok(None)
+}

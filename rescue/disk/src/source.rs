@@ -1,0 +1,156 @@
+//! Where bytes come from and where they go.
+
+use std::fmt;
+
+use crate::extent::Extent;
+use crate::geometry::Geometry;
+
+/// Random access to the bytes of a disk, a partition, a volume or an image.
+pub trait BlockSource: Send + Sync {
+    fn geometry(&self) -> Geometry;
+
+    /// Fills all of `buf` or fails. Any offset and length are allowed; on an error `buf` may be half filled.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError>;
+
+    fn size_bytes(&self) -> u64 {
+        self.geometry().size_bytes
+    }
+}
+
+/// Takes the bytes of a disk or of an image.
+pub trait BlockSink: Send {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), WriteError>;
+
+    /// Makes everything durable. Without it nothing was written, as far as anybody may claim.
+    fn finish(self: Box<Self>) -> Result<(), WriteError>;
+}
+
+/// Why bytes could not be had.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// The medium cannot give these bytes; the rest of the disk may be fine. Data, not a fault.
+    Unreadable(Extent),
+    /// The asker went past the end: a damaged structure pointed there.
+    BeyondEnd {
+        offset: u64,
+        len: u64,
+        size_bytes: u64,
+    },
+    /// The disk is no longer there.
+    Gone(String),
+    /// Something else between us and the bytes failed; the text says what.
+    Fault(String),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Unreadable(e) => {
+                write!(f, "{} bytes at {} cannot be read", e.len(), e.start())
+            }
+            ReadError::BeyondEnd {
+                offset,
+                len,
+                size_bytes,
+            } => {
+                write!(
+                    f,
+                    "{len} bytes at {offset} lie beyond the end at {size_bytes}"
+                )
+            }
+            ReadError::Gone(what) => write!(
+                f,
+                "{what} is no longer there; connect it again and repeat the command"
+            ),
+            ReadError::Fault(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Why bytes could not be put.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WriteError {
+    /// No room; what was written so far is kept.
+    Full(String),
+    /// The destination is no longer there.
+    Gone(String),
+    /// The medium refused this range.
+    Refused { extent: Extent, text: String },
+    /// Something else failed; the text says what.
+    Fault(String),
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteError::Full(what) => write!(f, "{what} is full"),
+            WriteError::Gone(what) => write!(
+                f,
+                "{what} is no longer there; connect it again and repeat the command"
+            ),
+            WriteError::Refused { extent, text } => {
+                write!(
+                    f,
+                    "{} bytes at {} could not be written: {text}",
+                    extent.len(),
+                    extent.start()
+                )
+            }
+            WriteError::Fault(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+/// Largest structure a reader takes into memory at once.
+pub const STRUCTURE_LIMIT: u64 = 16 << 20;
+
+/// Reads `len` bytes into memory. A length above [`STRUCTURE_LIMIT`] or beyond the end is an error before
+/// anything is allocated.
+pub fn read_vec(source: &dyn BlockSource, offset: u64, len: u64) -> Result<Vec<u8>, ReadError> {
+    let size_bytes = source.size_bytes();
+    let inside = offset.checked_add(len).is_some_and(|end| end <= size_bytes);
+    let Some(length) = usize::try_from(len)
+        .ok()
+        .filter(|_| inside && len <= STRUCTURE_LIMIT)
+    else {
+        return Err(ReadError::BeyondEnd {
+            offset,
+            len,
+            size_bytes,
+        });
+    };
+    let mut bytes = vec![0; length];
+    source.read_at(offset, &mut bytes)?;
+    Ok(bytes)
+}
+
+impl<T: BlockSource + ?Sized> BlockSource for &T {
+    fn geometry(&self) -> Geometry {
+        (**self).geometry()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_at(offset, buf)
+    }
+}
+
+impl<T: BlockSource + ?Sized> BlockSource for Box<T> {
+    fn geometry(&self) -> Geometry {
+        (**self).geometry()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_at(offset, buf)
+    }
+}
+
+impl<T: BlockSource + ?Sized> BlockSource for std::sync::Arc<T> {
+    fn geometry(&self) -> Geometry {
+        (**self).geometry()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_at(offset, buf)
+    }
+}

@@ -1,0 +1,165 @@
+//! The machine, as the engine sees it. The real one is in `linux`, one in memory in `fake`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use disk::geometry::Geometry;
+use disk::layout::Layout;
+use disk::source::{BlockSink, BlockSource};
+use image::store::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Identity;
+use crate::permit::WritePermit;
+use crate::request::{DiskName, Place};
+
+/// A disk and what is known of it without changing anything.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Disk {
+    /// Where the kernel shows it now: `/dev/sda`, or the path of a regular file.
+    pub path: PathBuf,
+    pub identity: Identity,
+    pub transport: Transport,
+    pub vendor: Option<String>,
+    pub firmware: Option<String>,
+    pub geometry: Geometry,
+    /// `None` where the kernel's word means nothing (USB sticks say they rotate).
+    pub rotational: Option<bool>,
+    pub read_only: bool,
+    pub removable: bool,
+    pub boot_medium: bool,
+    pub uses: Vec<Use>,
+    /// What is on it; the text of the fault where it could not be read.
+    pub layout: Result<Layout, String>,
+    /// Operating systems found by their own directories: `Windows`, `Debian GNU/Linux 12 (bookworm)`.
+    pub systems: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    Sata,
+    Nvme,
+    Usb,
+    Virtio,
+    Mmc,
+    Sas,
+    Scsi,
+    Loop,
+    File,
+    Other,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Transport::Sata => "SATA",
+            Transport::Nvme => "NVMe",
+            Transport::Usb => "USB",
+            Transport::Virtio => "virtio",
+            Transport::Mmc => "SD/MMC",
+            Transport::Sas => "SAS",
+            Transport::Scsi => "SCSI",
+            Transport::Loop => "loop",
+            Transport::File => "file",
+            Transport::Other => "other",
+        })
+    }
+}
+
+/// Who is using a disk or one of its partitions now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Use {
+    Mounted {
+        device: PathBuf,
+        at: PathBuf,
+    },
+    Swap {
+        device: PathBuf,
+    },
+    /// dm, md or another kernel device sits on it.
+    Held {
+        device: PathBuf,
+        by: String,
+    },
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Use::Mounted { device, at } => {
+                write!(f, "{} is mounted at {}", device.display(), at.display())
+            }
+            Use::Swap { device } => write!(f, "{} is in use as swap", device.display()),
+            Use::Held { device, by } => write!(f, "{} is held by {by}", device.display()),
+        }
+    }
+}
+
+/// A place where images are kept, looked at without writing.
+pub struct OpenPlace {
+    pub store: Box<dyn Store>,
+    /// Path within the store: empty for the store's own directory.
+    pub name: String,
+    /// The disk that the store is on, where that is known.
+    pub disk: Option<Identity>,
+    pub free_bytes: Option<u64>,
+}
+
+impl fmt::Debug for OpenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenPlace")
+            .field("name", &self.name)
+            .field("disk", &self.disk)
+            .finish_non_exhaustive()
+    }
+}
+
+pub trait Host: Send + Sync {
+    /// Every whole disk of the machine, nothing written, nothing mounted.
+    fn disks(&self) -> Result<Vec<Disk>, HostError>;
+
+    /// One disk by its name, regular files included. Everything that matches: the caller refuses when it is
+    /// not exactly one.
+    fn find(&self, name: &DiskName) -> Result<Vec<Disk>, HostError>;
+
+    fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError>;
+
+    /// Opens for writing what the permit names, after reading its identity again.
+    fn open_destination(&self, permit: &WritePermit) -> Result<Box<dyn BlockSink>, HostError>;
+
+    /// Opens the directory of a place (the file of an image keeps its name in [`OpenPlace::name`]).
+    /// Without a permit its filesystem is looked at read-only.
+    fn open_place(
+        &self,
+        place: &Place,
+        permit: Option<&WritePermit>,
+    ) -> Result<OpenPlace, HostError>;
+
+    /// Sets the kernel's read-only flag on every disk but those the permits name.
+    fn protect_all_but(&self, permits: &[&WritePermit]) -> Result<(), HostError>;
+
+    /// The kernel's count of 512-byte sectors written to a disk since boot; `None` for a regular file.
+    fn sectors_written(&self, identity: &Identity) -> Option<u64>;
+
+    fn kernel_read_only(&self, identity: &Identity) -> Option<bool>;
+
+    /// Makes the kernel read the table of a written disk again.
+    fn reread_table(&self, permit: &WritePermit) -> Result<(), HostError>;
+
+    /// Where a job's state file for this path goes; regular file access for maps and reports.
+    fn state_path(&self, beside: &Path) -> PathBuf;
+}
+
+/// Device, fact and remedy in one sentence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostError(pub String);
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for HostError {}

@@ -1,0 +1,15 @@
+//! Inventory → plan → consent → job → verify → report.
+//!
+//! Everything is looked at and checked before the first byte is written ([`plan::prepare`]), only a consent to
+//! exactly that plan opens a destination ([`plan::Plan::approve`]), and a report always comes back
+//! ([`job::run`]).
+
+pub mod event;
+pub mod host;
+pub mod identity;
+pub mod job;
+pub mod map;
+pub mod permit;
+pub mod plan;
+pub mod report;
+pub mod request;

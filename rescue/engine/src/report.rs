@@ -1,0 +1,92 @@
+//! What a job did: always made, whatever happened.
+
+use disk::extent::ExtentMap;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Identity;
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The command line that asks for the same job.
+    pub command: String,
+    pub outcome: Outcome,
+    pub seconds: f64,
+    /// Bytes read from the source, and written to the destination or the store.
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    /// What the image or the plan calls used.
+    pub used_bytes: u64,
+    /// Places of the source that could not be read.
+    pub unreadable: ExtentMap,
+    pub verified: Verified,
+    pub disks: Vec<DiskReport>,
+    pub warnings: Vec<String>,
+    /// The image that was made or read.
+    pub image: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum Outcome {
+    Done,
+    /// Finished, and some of the source could not be read, or a comparison found differences.
+    Damage {
+        text: String,
+    },
+    /// Stopped by the user; the same command goes on.
+    Cancelled {
+        text: String,
+    },
+    /// Stopped by a fault; the text says device, fact and remedy.
+    Failed {
+        text: String,
+    },
+}
+
+impl Outcome {
+    /// As ARCHITECTURE fixes it: 0 done, 1 fault, 2 damage, 4 cancelled and resumable. (3 is a refusal, before any
+    /// report.)
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::Failed { .. } => 1,
+            Outcome::Damage { .. } => 2,
+            Outcome::Cancelled { .. } => 4,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verified")]
+pub enum Verified {
+    /// Every byte that was written was read back and is equal.
+    Equal {
+        bytes: u64,
+    },
+    Different {
+        extents: ExtentMap,
+    },
+    NotDone {
+        why: String,
+    },
+}
+
+/// One disk of the machine and the kernel's own count of what was written to it during the job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DiskReport {
+    pub role: DiskRole,
+    pub identity: Identity,
+    /// In 512-byte sectors, from the kernel's counters; `None` for a regular file.
+    pub sectors_written: Option<u64>,
+    /// Whether the kernel refused writes to it during the job; `None` for a regular file.
+    pub kernel_read_only: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskRole {
+    Source,
+    Destination,
+    Store,
+    Bystander,
+}

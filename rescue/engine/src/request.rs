@@ -1,0 +1,261 @@
+//! What a user asks for, in the words of the command line.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One job. Its `Display` is the command line that asks for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub action: Action,
+    pub options: Options,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    Clone {
+        source: DiskName,
+        destination: DiskName,
+    },
+    Image {
+        source: DiskName,
+        store: Place,
+        name: String,
+    },
+    Restore {
+        image: Place,
+        destination: DiskName,
+    },
+    Verify {
+        against: Against,
+        disk: DiskName,
+    },
+    Check {
+        image: Place,
+    },
+}
+
+/// What a disk is compared with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Against {
+    Image(Place),
+    Disk(DiskName),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    pub level: i32,
+    pub coverage: Coverage,
+    /// Where the job's state is kept; beside the destination when not given.
+    pub map: Option<PathBuf>,
+    pub growth: Growth,
+    pub verification: Verification,
+    /// A note for the image's manifest.
+    pub note: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            level: 1,
+            coverage: Coverage::Used,
+            map: None,
+            growth: Growth::Keep,
+            verification: Verification::ReadBack,
+            note: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coverage {
+    /// What a filesystem uses; what none uses reads as zeros.
+    Used,
+    /// Every sector.
+    Exact,
+}
+
+/// What happens with the space that a larger destination has behind the last partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Growth {
+    Keep,
+    LastPartition,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verification {
+    ReadBack,
+    Skip,
+}
+
+/// How a user names a disk: `serial:…`, `wwn:…`, or the path of a device or a regular file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DiskName {
+    Serial(String),
+    Wwn(String),
+    Path(PathBuf),
+}
+
+impl FromStr for DiskName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<DiskName, String> {
+        match text.split_once(':') {
+            Some(("serial", "")) | Some(("wwn", "")) => Err(format!(
+                "'{text}' names no disk; write serial:S3Z9… or a path"
+            )),
+            Some(("serial", rest)) => Ok(DiskName::Serial(rest.into())),
+            Some(("wwn", rest)) => Ok(DiskName::Wwn(rest.into())),
+            _ if text.is_empty() => {
+                Err("the name of a disk is empty; write serial:S3Z9… or a path".into())
+            }
+            _ => Ok(DiskName::Path(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for DiskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskName::Serial(s) => write!(f, "serial:{s}"),
+            DiskName::Wwn(s) => write!(f, "wwn:{s}"),
+            DiskName::Path(p) => write!(f, "{}", p.display()),
+        }
+    }
+}
+
+/// A directory or a file in one: a path of this system, or a path on a filesystem that is not mounted yet,
+/// named by its UUID or label (`uuid:1234-ABCD/backups`, `label:BACKUP`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    Path(PathBuf),
+    Uuid { uuid: String, path: PathBuf },
+    Label { label: String, path: PathBuf },
+}
+
+impl FromStr for Place {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Place, String> {
+        let Some((scheme @ ("uuid" | "label"), rest)) = text.split_once(':') else {
+            return if text.is_empty() {
+                Err("the place is empty; write a path, uuid:… or label:…".into())
+            } else {
+                Ok(Place::Path(text.into()))
+            };
+        };
+        let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if name.is_empty() {
+            return Err(format!(
+                "'{text}' names no filesystem; write {scheme}:NAME or {scheme}:NAME/directory"
+            ));
+        }
+        let path = PathBuf::from(path);
+        if path
+            .components()
+            .any(|c| !matches!(c, std::path::Component::Normal(_)))
+        {
+            return Err(format!(
+                "'{text}' leaves its filesystem; write a path without .."
+            ));
+        }
+        Ok(match scheme {
+            "uuid" => Place::Uuid {
+                uuid: name.into(),
+                path,
+            },
+            _ => Place::Label {
+                label: name.into(),
+                path,
+            },
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, name, path) = match self {
+            Place::Path(path) => return write!(f, "{}", path.display()),
+            Place::Uuid { uuid, path } => ("uuid", uuid, path),
+            Place::Label { label, path } => ("label", label, path),
+        };
+        write!(f, "{scheme}:{name}")?;
+        if path.as_os_str().is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", path.display())
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rescue ")?;
+        match &self.action {
+            Action::Clone {
+                source,
+                destination,
+            } => write!(f, "clone {} {}", quoted(source), quoted(destination))?,
+            Action::Image {
+                source,
+                store,
+                name,
+            } => {
+                write!(
+                    f,
+                    "image {} {} --name {}",
+                    quoted(source),
+                    quoted(store),
+                    quoted(name)
+                )?;
+            }
+            Action::Restore { image, destination } => {
+                write!(f, "restore {} {}", quoted(image), quoted(destination))?
+            }
+            Action::Verify {
+                against: Against::Image(image),
+                disk,
+            } => write!(f, "verify {} {}", quoted(image), quoted(disk))?,
+            Action::Verify {
+                against: Against::Disk(other),
+                disk,
+            } => write!(f, "verify {} {}", quoted(other), quoted(disk))?,
+            Action::Check { image } => write!(f, "check {}", quoted(image))?,
+        }
+        let usual = Options::default();
+        let options = &self.options;
+        if options.level != usual.level {
+            write!(f, " --level {}", options.level)?;
+        }
+        if options.coverage == Coverage::Exact {
+            f.write_str(" --exact")?;
+        }
+        if options.growth == Growth::LastPartition {
+            f.write_str(" --grow")?;
+        }
+        if options.verification == Verification::Skip {
+            f.write_str(" --no-verify")?;
+        }
+        if let Some(map) = &options.map {
+            write!(f, " --map {}", quoted(map.display()))?;
+        }
+        if let Some(note) = &options.note {
+            write!(f, " --note {}", quoted(note))?;
+        }
+        Ok(())
+    }
+}
+
+/// As a POSIX shell reads it back.
+fn quoted(word: impl fmt::Display) -> String {
+    let word = word.to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

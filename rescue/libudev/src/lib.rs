@@ -1,0 +1,1 @@
+//! The C interface that the `udev` crate calls, over sysfs and netlink.
