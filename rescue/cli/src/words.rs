@@ -1,0 +1,227 @@
+//! The words of the command line. Completions, manual pages and the parser are all this one definition.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use engine::request::{Coverage, DiskName, Growth, Options, Place, Verification};
+
+/// Get a drive out alive: clone, image and restore whole disks, the source never written
+///
+/// A DISK is named by serial:…, by wwn:…, or by its path; a regular file is accepted wherever a disk is.
+/// An IMAGE or a STORE is a path, or label:NAME/path or uuid:UUID/path on a filesystem that is not mounted.
+/// Nothing is written before the plan was shown and consented to.
+#[derive(Parser, Debug)]
+#[command(name = "rescue", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Words {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  a fault stopped the job; the same command goes on from there
+   2  finished, but some bytes could not be read, or a comparison found differences
+   3  refused before anything was written
+   4  cancelled; the same command goes on from there
+  64  the words of the command line are wrong";
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Lists the disks of this machine and what is on them
+    #[command(after_help = "Examples:\n  rescue disks\n  rescue disks old-drive.img\n  rescue disks --json")]
+    Disks {
+        /// Regular files to be listed as disks; without any, the disks of the machine
+        #[arg(value_name = "FILE")]
+        files: Vec<DiskName>,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Writes a compressed image of a disk into a store
+    #[command(after_help = "Examples:\n  \
+        rescue image serial:S3Z9NB0K /mnt/backup --name laptop\n  \
+        rescue image /dev/nvme0n1 label:BACKUP/pcs --name office --level 3\n  \
+        rescue image old.img . --name old --exact\n\n\
+        The image is STORE/NAME.img.zst; `zstd -dc` turns it back into the raw disk.\n\
+        An interrupted job goes on when the same command is given again.")]
+    Image {
+        source: DiskName,
+        store: Place,
+        /// The image will be STORE/NAME.img.zst
+        #[arg(long)]
+        name: String,
+        /// Zstandard level, 1 (fast) to 19
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=19))]
+        level: i32,
+        /// A note kept in the image
+        #[arg(long)]
+        note: Option<String>,
+        #[command(flatten)]
+        coverage: Extent,
+        #[command(flatten)]
+        verification: Check,
+        #[command(flatten)]
+        consent: Approval,
+        #[command(flatten)]
+        map: MapFile,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Writes an image back onto a disk
+    #[command(after_help = "Examples:\n  \
+        rescue restore /mnt/backup/laptop.img.zst serial:WD-WX41\n  \
+        rescue restore label:BACKUP/pcs/office.img.zst /dev/sdb --approve X41A --grow\n  \
+        rescue restore old.img.zst new.img")]
+    Restore {
+        image: Place,
+        destination: DiskName,
+        #[command(flatten)]
+        growth: Grow,
+        #[command(flatten)]
+        verification: Check,
+        #[command(flatten)]
+        consent: Approval,
+        #[command(flatten)]
+        map: MapFile,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Copies a disk onto another one
+    #[command(after_help = "Examples:\n  \
+        rescue clone serial:S3Z9NB0K serial:WD-WX41\n  \
+        rescue clone /dev/sda /dev/nvme0n1 --approve 7A21 --grow\n  \
+        rescue clone failing.img copy.img --exact --map failing.map")]
+    Clone {
+        source: DiskName,
+        destination: DiskName,
+        #[command(flatten)]
+        coverage: Extent,
+        #[command(flatten)]
+        growth: Grow,
+        #[command(flatten)]
+        verification: Check,
+        #[command(flatten)]
+        consent: Approval,
+        #[command(flatten)]
+        map: MapFile,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Compares a disk with the image or the disk it came from
+    #[command(after_help = "Examples:\n  \
+        rescue verify /mnt/backup/laptop.img.zst serial:WD-WX41\n  \
+        rescue verify /dev/sda /dev/sdb")]
+    Verify {
+        #[arg(value_name = "IMAGE|DISK")]
+        against: String,
+        disk: DiskName,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Checks an image against itself: every chunk and its digest
+    #[command(after_help = "Example:\n  rescue check /mnt/backup/laptop.img.zst")]
+    Check {
+        image: Place,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Shows what an image holds, without reading its chunks
+    #[command(after_help = "Example:\n  rescue info /mnt/backup/laptop.img.zst --json")]
+    Info {
+        image: Place,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Prints the used map of a disk as a GNU ddrescue map file: + used, ? not
+    #[command(after_help = "Example:\n  \
+        rescue map /dev/sda > used.map && ddrescue -m used.map /dev/sda copy.img rescue.map")]
+    Map { source: DiskName },
+
+    /// Prints completions for a shell
+    #[command(after_help = "Example:\n  rescue completions bash > /etc/bash_completion.d/rescue")]
+    Completions { shell: Shell },
+
+    /// Writes the manual pages into a directory
+    #[command(after_help = "Example:\n  rescue man /usr/local/share/man/man1")]
+    Man { directory: PathBuf },
+}
+
+#[derive(Args, Debug)]
+pub struct Output {
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Extent {
+    /// Every sector, those no filesystem uses too
+    #[arg(long)]
+    exact: bool,
+}
+
+impl Extent {
+    pub fn coverage(&self) -> Coverage {
+        if self.exact { Coverage::Exact } else { Coverage::Used }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Grow {
+    /// Gives the last partition and its filesystem the room of a larger disk
+    #[arg(long)]
+    grow: bool,
+}
+
+impl Grow {
+    pub fn growth(&self) -> Growth {
+        if self.grow { Growth::LastPartition } else { Growth::Keep }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Does not read back what was written
+    #[arg(long)]
+    no_verify: bool,
+}
+
+impl Check {
+    pub fn verification(&self) -> Verification {
+        if self.no_verify { Verification::Skip } else { Verification::ReadBack }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Approval {
+    /// Consents without a terminal: the last four characters of the destination's serial, or the name of the
+    /// existing regular file that is overwritten
+    #[arg(long, value_name = "WORD")]
+    pub approve: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct MapFile {
+    /// Where the state of the job is kept (GNU ddrescue's format); the same command goes on from it
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
+}
+
+impl MapFile {
+    pub fn path(&self) -> Option<PathBuf> {
+        self.map.clone()
+    }
+}
+
+/// The usual options, for the commands that have none of their own.
+pub fn usual() -> Options {
+    Options::default()
+}
