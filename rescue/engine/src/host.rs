@@ -121,7 +121,9 @@ pub trait Host: Send + Sync {
     fn disks(&self) -> Result<Vec<Disk>, HostError>;
 
     /// One disk by its name, regular files included. Everything that matches: the caller refuses when it is
-    /// not exactly one.
+    /// not exactly one. A path where nothing is gives an empty list, since a new regular file may be made there;
+    /// a path that can never be a disk (a directory, a partition, a node that is missing from `/dev`) is an
+    /// error that says so.
     fn find(&self, name: &DiskName) -> Result<Vec<Disk>, HostError>;
 
     fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError>;
@@ -137,8 +139,14 @@ pub trait Host: Send + Sync {
         permit: Option<&WritePermit>,
     ) -> Result<OpenPlace, HostError>;
 
-    /// Sets the kernel's read-only flag on every disk but those the permits name.
-    fn protect_all_but(&self, permits: &[&WritePermit]) -> Result<(), HostError>;
+    /// Sets the kernel's read-only flag. In the live system on every disk but those the permits name and those
+    /// a store is mounted from; on any other system, which is not ours to change, on `source` alone and only
+    /// where nothing on it is in use.
+    fn protect_all_but(
+        &self,
+        source: Option<&Identity>,
+        permits: &[&WritePermit],
+    ) -> Result<Protection, HostError>;
 
     /// The kernel's count of 512-byte sectors written to a disk since boot; `None` for a regular file.
     fn sectors_written(&self, identity: &Identity) -> Option<u64>;
@@ -150,6 +158,43 @@ pub trait Host: Send + Sync {
 
     /// Where a job's state file for this path goes; regular file access for maps and reports.
     fn state_path(&self, beside: &Path) -> PathBuf;
+}
+
+/// The kernel's read-only flags that a job set. Dropping it takes back what is not to outlive the job.
+#[must_use = "the flags are taken back when it is dropped"]
+#[derive(Default)]
+pub struct Protection {
+    undo: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Protection {
+    /// Stays when the job ends.
+    pub fn lasting() -> Protection {
+        Protection::default()
+    }
+
+    pub fn until_dropped(undo: impl FnOnce() + Send + 'static) -> Protection {
+        Protection {
+            undo: Some(Box::new(undo)),
+        }
+    }
+}
+
+impl Drop for Protection {
+    fn drop(&mut self) {
+        if let Some(undo) = self.undo.take() {
+            undo();
+        }
+    }
+}
+
+impl fmt::Debug for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.undo {
+            Some(_) => "Protection until dropped",
+            None => "Protection that lasts",
+        })
+    }
 }
 
 /// Device, fact and remedy in one sentence.

@@ -11,6 +11,10 @@ pub struct Identity {
     pub serial: Option<String>,
     pub wwn: Option<String>,
     pub model: Option<String>,
+    /// Where the machine has it plugged in, for a disk without serial and WWN: what tells two of the same kind
+    /// apart (`pci0000:00/0000:00:04.0/virtio1`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     pub size_bytes: u64,
     /// BLAKE3 over the first and last 64 KiB: changes when somebody repartitions the disk.
     pub fingerprint: Fingerprint,
@@ -41,6 +45,7 @@ impl Identity {
         self.serial == other.serial
             && self.wwn == other.wwn
             && self.model == other.model
+            && self.location == other.location
             && self.size_bytes == other.size_bytes
             && self.file == other.file
     }
