@@ -1,3 +1,89 @@
-//! Side by side with the peers.
+//! Our clone, image, restore and check beside other tools, on one made disk in one run, as ratios.
 
-fn main() {}
+mod contest;
+mod contestant;
+mod goal;
+mod measure;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: bench [--repeat N] [--size-mib N] [--directory DIR] [--rescue PROGRAM] [--only WORD]
+
+Makes one disk (GPT: FAT32, ext4 with a tree of real files aged by deletes, NTFS with files, swap; free space
+full of stale bytes), then runs every contestant N times, interleaved, and prints medians, peak memory and the ratios
+that are aimed at. DIR should be in memory (default /dev/shm when it has room, else the temporary directory).";
+
+struct Arguments {
+    repeat: usize,
+    size_mib: u64,
+    directory: PathBuf,
+    rescue: PathBuf,
+    only: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1).peekable();
+    if args.peek().is_some_and(|first| first == measure::WORD) {
+        return measure::wrapper(args.skip(1).collect());
+    }
+    match parse(args).and_then(|arguments| bench(&arguments)) {
+        Ok(code) => code,
+        Err(text) => {
+            eprintln!("bench: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|d| d.join("rescue")));
+    let mut arguments = Arguments {
+        repeat: 5,
+        size_mib: 4096,
+        directory: "/dev/shm".into(),
+        rescue: beside.unwrap_or_else(|| "rescue".into()),
+        only: None,
+    };
+    while let Some(word) = args.next() {
+        let mut value = || {
+            args.next()
+                .ok_or_else(|| format!("{word} needs a value\n{USAGE}"))
+        };
+        match word.as_str() {
+            "--repeat" => arguments.repeat = number(&value()?)?,
+            "--size-mib" => arguments.size_mib = number(&value()?)?,
+            "--directory" => arguments.directory = value()?.into(),
+            "--rescue" => arguments.rescue = value()?.into(),
+            "--only" => arguments.only = Some(value()?),
+            _ => return Err(format!("unknown word {word}\n{USAGE}")),
+        }
+    }
+    Ok(arguments)
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is no number\n{USAGE}"))
+}
+
+fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
+    let disk = work::make(&arguments.directory, arguments.size_mib)?;
+    println!("{}", disk.described());
+    let mut contestants = contestant::all(&disk, &arguments.rescue);
+    if let Some(only) = &arguments.only {
+        contestants.retain(|c| c.job.contains(only.as_str()));
+    }
+    let results = contest::run(&contestants, arguments.repeat)?;
+    contest::print(&contestants, &results);
+    let met = goal::print(&contestants, &results);
+    Ok(if met {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}
