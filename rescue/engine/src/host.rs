@@ -10,8 +10,9 @@ use image::store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
-use crate::permit::WritePermit;
+use crate::permit::{Target, WritePermit};
 use crate::request::{DiskName, Place};
+use crate::state;
 
 /// A disk and what is known of it without changing anything.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,6 +34,16 @@ pub struct Disk {
     pub layout: Result<Layout, String>,
     /// Operating systems found by their own directories: `Windows`, `Debian GNU/Linux 12 (bookworm)`.
     pub systems: Vec<String>,
+}
+
+impl Disk {
+    /// As sentences name it: `/dev/sda (Samsung SSD 860, serial S3Z9NB0K)`, or the path of a regular file.
+    pub fn title(&self) -> String {
+        match self.identity.file {
+            Some(_) => self.path.display().to_string(),
+            None => format!("{} ({})", self.path.display(), self.identity),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -128,8 +139,51 @@ pub trait Host: Send + Sync {
 
     fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError>;
 
+    /// What this device is now, its fingerprint read again. An error when it is gone, or when two disks of the
+    /// machine cannot be told apart.
+    fn identify(&self, known: &Identity) -> Result<Identity, HostError> {
+        let all = match &known.file {
+            Some(path) => self.find(&DiskName::Path(path.clone()))?,
+            None => self.disks()?,
+        };
+        let mut same = all
+            .into_iter()
+            .map(|disk| disk.identity)
+            .filter(|found| found.same_device(known));
+        match (same.next(), same.next()) {
+            (Some(found), None) => Ok(found),
+            (None, _) => Err(HostError(format!(
+                "{known} is no longer there; connect it again and repeat the command"
+            ))),
+            (Some(_), Some(_)) => Err(HostError(format!(
+                "{known} is there more than once; disconnect the disk that is not meant"
+            ))),
+        }
+    }
+
     /// Opens for writing what the permit names, after reading its identity again.
     fn open_destination(&self, permit: &WritePermit) -> Result<Box<dyn BlockSink>, HostError>;
+
+    /// Reads back what was written under a permit, from the device and not from a cache of it. The device is the
+    /// one of the permit, whatever is on it now.
+    fn open_written(&self, permit: &WritePermit) -> Result<Box<dyn BlockSource>, HostError> {
+        let path = match permit.target() {
+            Target::Disk(identity) => return self.open_source(&self.identify(identity)?),
+            Target::NewFile { path, .. } => path,
+            Target::Store { .. } => {
+                return Err(HostError(
+                    "a store is read through its own files, not as a disk".into(),
+                ));
+            }
+        };
+        match self.find(&DiskName::Path(path.clone()))?.as_slice() {
+            [disk] => self.open_source(&disk.identity),
+            _ => Err(HostError(format!(
+                "{} is no longer there; repeat the command",
+                path.display()
+            ))),
+        }
+    }
 
     /// Opens the directory of a place (the file of an image keeps its name in [`OpenPlace::name`]).
     /// Without a permit its filesystem is looked at read-only.
@@ -156,8 +210,35 @@ pub trait Host: Send + Sync {
     /// Makes the kernel read the table of a written disk again.
     fn reread_table(&self, permit: &WritePermit) -> Result<(), HostError>;
 
-    /// Where a job's state file for this path goes; regular file access for maps and reports.
-    fn state_path(&self, beside: &Path) -> PathBuf;
+    /// Grows the filesystem of a partition of a written disk to the partition's new size, by the kernel on the
+    /// destination alone. Says in words what was done.
+    fn grow_filesystem(&self, permit: &WritePermit, partition: u32) -> Result<String, HostError>;
+
+    /// Where a job's state file for this path goes.
+    fn state_path(&self, beside: &Path) -> PathBuf {
+        let mut name = beside.as_os_str().to_owned();
+        name.push(".map");
+        name.into()
+    }
+
+    /// A state file as it was last written; `None` where there is none.
+    fn read_state(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        state::read(path)
+    }
+
+    /// Replaces a state file whole: after a power cut it is the old one or the new one.
+    fn write_state(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        state::write(path, bytes)
+    }
+
+    fn remove_state(&self, path: &Path) -> Result<(), HostError> {
+        state::remove(path)
+    }
+
+    /// Memory that a job may count on; `None` where nobody knows.
+    fn free_memory(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The kernel's read-only flags that a job set. Dropping it takes back what is not to outlive the job.

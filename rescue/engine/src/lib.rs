@@ -13,3 +13,4 @@ pub mod permit;
 pub mod plan;
 pub mod report;
 pub mod request;
+mod state;

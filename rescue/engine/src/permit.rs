@@ -1,5 +1,7 @@
 //! The right to write to one destination. Only an approved plan issues it.
 
+use serde::Serialize;
+
 use crate::identity::Identity;
 
 /// Names what may be written. It cannot be made outside the engine.
@@ -7,12 +9,17 @@ use crate::identity::Identity;
 /// ```compile_fail
 /// let permit = engine::permit::WritePermit { target: todo!() };
 /// ```
+///
+/// ```compile_fail
+/// let permit = engine::permit::WritePermit::issue(todo!());
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WritePermit {
     target: Target,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     Disk(Identity),
     /// A regular file that does not exist yet, with the size it will have.

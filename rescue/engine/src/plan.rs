@@ -1,27 +1,92 @@
 //! What will be done, decided and shown before anything is.
 
-use std::fmt;
+mod refusal;
+
+use std::path::PathBuf;
 
 use disk::extent::ExtentMap;
 use serde::Serialize;
 
+pub use refusal::Refusal;
+
 use crate::host::{Disk, Host};
-use crate::permit::WritePermit;
+use crate::identity::Identity;
+use crate::map::Map;
+use crate::permit::{Target, WritePermit};
 use crate::request::Request;
 
 /// A job that may run once somebody consents to it. Nothing was changed to make it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Plan {
+    /// In JSON the command line that asks for it.
     pub request: Request,
     pub source: Option<Disk>,
+    /// A disk or regular file that exists now and will be written or compared.
     pub destination: Option<Disk>,
+    /// A regular file that the job will make.
+    pub new_file: Option<NewFile>,
+    pub store: Option<StoreFacts>,
+    pub image: Option<ImageFacts>,
     /// Bytes to be read from the source, as offsets of the disk.
+    #[serde(skip)]
     pub used: ExtentMap,
+    pub used_bytes: u64,
     /// What a person reads before consenting, line by line.
     pub lines: Vec<String>,
     pub warnings: Vec<String>,
     /// The word that consents; `None` where nothing existing is overwritten.
     pub word: Option<String>,
+    /// What the job may write, and nothing else.
+    pub targets: Vec<Target>,
+    /// Where the job keeps its state.
+    pub state: Option<StateFile>,
+    /// What an earlier, interrupted run did.
+    #[serde(skip)]
+    pub done: Map,
+    /// The other disks of the machine: protected, and their counters reported.
+    pub bystanders: Vec<Identity>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct NewFile {
+    pub path: PathBuf,
+    pub size_bytes: u64,
+}
+
+/// The store an image is written to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct StoreFacts {
+    /// As a person calls it.
+    pub title: String,
+    pub disk: Option<Identity>,
+    pub free_bytes: Option<u64>,
+    /// What the image is expected to need, from samples of the source.
+    pub needed_bytes: u64,
+}
+
+/// The image a disk is restored from or compared with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ImageFacts {
+    pub title: String,
+    pub file_bytes: u64,
+    /// Of the disk that was imaged.
+    pub size_bytes: u64,
+    pub disk: Option<Identity>,
+}
+
+/// A map file, and what becomes of it when the job is done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct StateFile {
+    pub path: PathBuf,
+    pub afterwards: Afterwards,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Afterwards {
+    /// The user named it.
+    Kept,
+    Removed,
 }
 
 /// A consent to exactly one plan.
@@ -59,27 +124,13 @@ impl Plan {
             (Some(_), Consent::NothingOverwritten) => false,
         };
         if fits {
+            let permits = self.targets.iter().cloned().map(WritePermit::issue);
             Ok(Approved {
+                permits: permits.collect(),
                 plan: self,
-                permits: Vec::new(),
             })
         } else {
             Err(Box::new(self))
-        }
-    }
-}
-
-/// Why a request is not carried out; nothing was written. `Display` says device, fact and remedy.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case", tag = "refusal")]
-pub enum Refusal {
-    Other { text: String },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Other { text } => f.write_str(text),
         }
     }
 }

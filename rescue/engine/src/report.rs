@@ -1,5 +1,7 @@
 //! What a job did: always made, whatever happened.
 
+use std::path::PathBuf;
+
 use disk::extent::ExtentMap;
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +18,19 @@ pub struct Report {
     pub written_bytes: u64,
     /// What the image or the plan calls used.
     pub used_bytes: u64,
-    /// Places of the source that could not be read.
+    /// Of the job's bytes, those that an earlier, interrupted run had already done.
+    pub resumed_bytes: u64,
+    /// Places of the source (a disk, or an image that is restored or checked) that could not be read.
     pub unreadable: ExtentMap,
+    /// Files that hold unreadable bytes, where their filesystem could say: partition and path, the first 1000.
+    pub files: Vec<String>,
     pub verified: Verified,
     pub disks: Vec<DiskReport>,
     pub warnings: Vec<String>,
     /// The image that was made or read.
     pub image: Option<String>,
+    /// Where the state of the job is kept, for the same command to go on from.
+    pub state: Option<PathBuf>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

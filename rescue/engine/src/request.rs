@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// One job. Its `Display` is the command line that asks for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -246,6 +246,13 @@ impl fmt::Display for Request {
             write!(f, " --note {}", quoted(note))?;
         }
         Ok(())
+    }
+}
+
+/// As the command line that asks for it.
+impl Serialize for Request {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
