@@ -34,6 +34,9 @@ pub trait BlockSink: Send {
         Ok(())
     }
 
+    /// What was written so far survives a power cut after this returns.
+    fn sync(&mut self) -> Result<(), WriteError>;
+
     /// Makes everything durable. Without it nothing was written, as far as anybody may claim.
     fn finish(self: Box<Self>) -> Result<(), WriteError>;
 }
