@@ -112,13 +112,36 @@ impl fmt::Debug for Reader {
 pub const READERS: &[Reader] = &[ext::READER, ntfs::READER, fat::READER, swap::READER];
 
 /// What stands on a partition, by the first reader that knows it.
+///
+/// All of them look: where a second one knows the bytes too, or one could not read what it had to, nothing is
+/// proven free, because the first may have found only the remnant of an older filesystem.
 pub fn recognise(
     source: &dyn BlockSource,
 ) -> Result<Option<(&'static Reader, Filesystem)>, ReadError> {
+    let mut found: Option<(&'static Reader, Filesystem)> = None;
+    let mut trouble = None;
     for reader in READERS {
-        if let Some(filesystem) = (reader.read)(source)? {
-            return Ok(Some((reader, filesystem)));
+        match (reader.read)(source) {
+            Ok(None) => {}
+            Ok(Some(filesystem)) => match &mut found {
+                None => found = Some((reader, filesystem)),
+                Some((_, first)) => {
+                    first.used = Used::Whole(format!(
+                        "it looks like {} and like {}",
+                        first.kind, filesystem.kind
+                    ));
+                }
+            },
+            Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
+            Err(error) => trouble = trouble.or(Some(error)),
         }
     }
-    Ok(None)
+    match (found, trouble) {
+        (Some((reader, mut filesystem)), Some(error)) => {
+            filesystem.used = Used::Whole(error.to_string());
+            Ok(Some((reader, filesystem)))
+        }
+        (None, Some(error)) => Err(error),
+        (found, None) => Ok(found),
+    }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::extent::{Extent, ExtentMap};
 use crate::fs::{self, Filesystem, Used};
 use crate::geometry::Geometry;
-use crate::source::{BlockSource, ReadError};
+use crate::source::{BlockSource, ReadError, read_vec};
 use crate::table::{self, Partition, Role, Table};
 use crate::window::Window;
 
@@ -16,6 +16,7 @@ pub struct Layout {
     pub table: Option<Table>,
     /// In disk order; they cover the disk without gap or overlap, so that every byte has exactly one owner.
     pub regions: Vec<Region>,
+    /// Beside the table's own notes: what is kept whole, and why.
     pub notes: Vec<String>,
 }
 
@@ -54,18 +55,17 @@ impl Layout {
     pub fn read(source: &dyn BlockSource) -> Result<Layout, ReadError> {
         let geometry = source.geometry();
         let table = table::read(source)?;
-        let regions = Extent::new(0, geometry.size_bytes)
-            .map(|extent| Region {
-                extent,
-                owner: Owner::Disk(content(source, extent)),
-            })
-            .into_iter()
-            .collect();
+        let mut notes = Vec::new();
+        let mut regions = match &table {
+            Some(table) => divided(source, table, &mut notes)?,
+            None => undivided(source, &mut notes)?,
+        };
+        regions.sort_by_key(|r| r.extent);
         Ok(Layout {
             geometry,
             table,
             regions,
-            notes: Vec::new(),
+            notes,
         })
     }
 
@@ -108,18 +108,114 @@ impl Region {
         };
         match inner {
             Used::Whole(_) => ExtentMap::from(vec![self.extent]),
-            Used::Map { extents, .. } => extents.shifted(self.extent.start()),
+            Used::Map { extents, .. } => extents
+                .shifted(self.extent.start())
+                .within(self.extent)
+                .collect(),
         }
     }
 }
 
-fn content(source: &dyn BlockSource, extent: Extent) -> Content {
+/// Deals the bytes of the disk out: the table's own first, then the partitions in disk order, and what nobody
+/// took is a gap. So no byte has two owners, whatever the table says.
+fn divided(
+    source: &dyn BlockSource,
+    table: &Table,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Region>, ReadError> {
+    let mut free = ExtentMap::whole(source.size_bytes());
+    let mut regions = Vec::new();
+    let mut deal = |extent: Extent, owner: &dyn Fn() -> Owner| {
+        let pieces: Vec<Extent> = free.within(extent).collect();
+        free.remove(extent);
+        regions.extend(pieces.into_iter().map(|extent| Region {
+            extent,
+            owner: owner(),
+        }));
+    };
+    for extent in table.own.iter() {
+        deal(extent, &|| Owner::Table);
+    }
+    for partition in table.partitions.iter().filter(|p| p.role != Role::Extended) {
+        let mut content = content(source, partition.extent)?;
+        if let Content::Filesystem(found) = &mut content {
+            if !table.trusted {
+                found.used = Used::Whole("the partition table cannot be trusted".into());
+            }
+            if let Used::Whole(why) = &found.used {
+                notes.push(format!(
+                    "partition {} is kept whole: {why}",
+                    partition.number
+                ));
+            }
+        }
+        deal(partition.extent, &|| Owner::Partition {
+            partition: partition.clone(),
+            content: content.clone(),
+        });
+    }
+    regions.extend(free.iter().map(|extent| Region {
+        extent,
+        owner: Owner::Gap,
+    }));
+    Ok(regions)
+}
+
+/// A disk without a table: one filesystem at most.
+fn undivided(source: &dyn BlockSource, notes: &mut Vec<String>) -> Result<Vec<Region>, ReadError> {
+    let Some(extent) = Extent::new(0, source.size_bytes()) else {
+        return Ok(Vec::new());
+    };
+    let mut content = content(source, extent)?;
+    let start = Extent::new(0, extent.len().min(512)).expect("the disk is not empty");
+    if let (Content::Filesystem(found), true) = (&mut content, is_unreadable(source, start)) {
+        // A partition table may have been there; what looks like a filesystem may be a remnant.
+        found.used = Used::Whole("the first sector of the disk cannot be read".into());
+    }
+    if let Content::Filesystem(Filesystem {
+        used: Used::Whole(why),
+        ..
+    }) = &content
+    {
+        notes.push(format!("the disk is kept whole: {why}"));
+    }
+    Ok(vec![Region {
+        extent,
+        owner: Owner::Disk(content),
+    }])
+}
+
+fn is_unreadable(source: &dyn BlockSource, extent: Extent) -> bool {
+    read_vec(source, extent.start(), extent.len()).is_err()
+}
+
+/// What stands there. A disk that is gone is an error; a place that cannot be read is not.
+fn content(source: &dyn BlockSource, extent: Extent) -> Result<Content, ReadError> {
     let Some(window) = Window::new(source, extent) else {
-        return Content::Unknown("it ends beyond the disk".into());
+        return Ok(Content::Unknown("it ends beyond the disk".into()));
     };
     match fs::recognise(&window) {
-        Ok(Some((_, filesystem))) => Content::Filesystem(filesystem),
-        Ok(None) => Content::Unknown("no filesystem that is known here".into()),
-        Err(error) => Content::Unknown(error.to_string()),
+        Ok(Some((_, mut filesystem))) => {
+            fit(&mut filesystem, extent.len());
+            Ok(Content::Filesystem(filesystem))
+        }
+        Ok(None) => Ok(Content::Unknown("no filesystem that is known here".into())),
+        Err(ReadError::Gone(what)) => Err(ReadError::Gone(what)),
+        Err(error) => Ok(Content::Unknown(error.to_string())),
+    }
+}
+
+/// A filesystem that does not fit its partition proves nothing free; the tail behind a smaller one is kept.
+fn fit(filesystem: &mut Filesystem, size_bytes: u64) {
+    let Used::Map { extents, .. } = &mut filesystem.used else {
+        return;
+    };
+    if filesystem.size_bytes > size_bytes || extents.end() > size_bytes {
+        filesystem.used = Used::Whole(format!(
+            "its filesystem has {} bytes, but there are {size_bytes}",
+            filesystem.size_bytes.max(extents.end())
+        ));
+    } else if let Some(tail) = Extent::between(filesystem.size_bytes, size_bytes) {
+        extents.insert(tail);
     }
 }

@@ -9,13 +9,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::{Extent, ExtentMap};
-use crate::source::{BlockSource, ReadError};
+use crate::fs;
+use crate::source::{BlockSource, ReadError, read_vec};
+use mbr::FirstSector;
 
 /// A table as it was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Table {
     pub scheme: Scheme,
-    /// GPT: the disk's GUID; MBR: the signature as eight hexadecimal digits.
+    /// GPT: the disk's GUID, lower case; MBR: the signature as eight hexadecimal digits. Empty when it is lost.
     pub id: String,
     /// The sector size the table counts in, which is not always the disk's (a disk moved between USB bridges).
     pub sector_size: u32,
@@ -56,7 +58,7 @@ pub struct Partition {
     pub type_id: String,
     /// The type in words where it is known: `EFI system`, `Linux`, `Windows data`.
     pub type_name: Option<String>,
-    /// GPT only.
+    /// GPT only; lower case, as in `PARTUUID=`.
     pub uuid: Option<String>,
     pub name: Option<String>,
     pub attributes: u64,
@@ -72,10 +74,94 @@ pub enum Role {
     Logical,
 }
 
+/// Most partitions of one disk that Linux gives a device to, and that are taken from a table here.
+pub const PARTITION_LIMIT: usize = 256;
+
 /// The table of a disk; `Ok(None)` when there is none. Damage makes a table untrusted, never an error.
 pub fn read(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
-    if let Some(table) = gpt::read(source)? {
-        return Ok(Some(table));
+    let first = FirstSector::read(source)?;
+    let gpt = gpt::find(source, first.protected_end())?;
+    match (gpt, &first) {
+        (Some(found), FirstSector::Protective { .. }) => Ok(Some(found.table(source, &first))),
+        (None, FirstSector::Protective { .. }) => Ok(Some(gpt::lost(source))),
+        // A table of the old kind replaced the GPT; Linux and every firmware believe it.
+        (Some(_), FirstSector::Mbr(_)) => Ok(mbr::read(source, &first)?.map(|mut table| {
+            table
+                .notes
+                .push("remains of an older GPT are on the disk; they are kept as they are".into());
+            table
+        })),
+        (None, FirstSector::Mbr(_)) => mbr::read(source, &first),
+        (Some(found), _) if found.primary.is_ok() || fs::recognise(source)?.is_none() => {
+            Ok(Some(found.table(source, &first)))
+        }
+        (None, FirstSector::Empty(_)) if fs::recognise(source)?.is_none() => {
+            mbr::read(source, &first)
+        }
+        _ => Ok(None),
     }
-    mbr::read(source)
+}
+
+/// Bytes that may be damaged or absent: `None` when they cannot be read or lie beyond the end.
+fn read_if_there(
+    source: &dyn BlockSource,
+    offset: u64,
+    len: u64,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    match read_vec(source, offset, len) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(ReadError::Unreadable(_) | ReadError::BeyondEnd { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Table {
+    /// Sorts the partitions and says what is wrong with their places; any of it ends the trust.
+    fn judged(mut self, size_bytes: u64) -> Table {
+        self.partitions
+            .sort_by_key(|p| (p.extent.start(), p.number));
+        let before = self.notes.len();
+        if self.partitions.len() > PARTITION_LIMIT {
+            self.partitions.truncate(PARTITION_LIMIT);
+            self.notes.push(format!(
+                "it has more than {PARTITION_LIMIT} partitions; only the first of them are shown"
+            ));
+        }
+        for partition in &self.partitions {
+            if partition.extent.end() > size_bytes {
+                self.notes.push(format!(
+                    "partition {} ends {} bytes beyond the disk",
+                    partition.number,
+                    partition.extent.end() - size_bytes
+                ));
+            }
+        }
+        let holders: Vec<&Partition> = self
+            .partitions
+            .iter()
+            .filter(|p| p.role != Role::Extended)
+            .collect();
+        let mut overlaps = Vec::new();
+        let mut furthest: Option<&Partition> = None;
+        for partition in holders {
+            if let Some(earlier) = furthest.filter(|f| f.extent.end() > partition.extent.start()) {
+                overlaps.push(format!(
+                    "partitions {} and {} overlap",
+                    earlier.number, partition.number
+                ));
+            }
+            if self.own.within(partition.extent).next().is_some() {
+                overlaps.push(format!(
+                    "partition {} overlaps the table itself",
+                    partition.number
+                ));
+            }
+            if furthest.is_none_or(|f| f.extent.end() < partition.extent.end()) {
+                furthest = Some(partition);
+            }
+        }
+        self.notes.extend(overlaps);
+        self.trusted &= self.notes.len() == before;
+        self
+    }
 }
