@@ -7,10 +7,13 @@
 pub mod event;
 pub mod host;
 pub mod identity;
+pub mod inventory;
 pub mod job;
+pub mod linux;
 pub mod map;
 pub mod permit;
 pub mod plan;
 pub mod report;
 pub mod request;
 mod state;
+pub mod transport;

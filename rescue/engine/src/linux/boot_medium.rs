@@ -1,0 +1,64 @@
+//! Recognises the medium this system was started from, which is never offered as a disk to work on.
+
+use disk::fields::Fields;
+use disk::layout::{Content, Layout, Owner};
+use disk::source::BlockSource;
+
+/// What the boot loader said of its medium on the kernel's command line; empty on an ordinary host.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BootMedium {
+    /// `rescue.media=`: the id of this build, which is the ISO's volume set.
+    media: Option<String>,
+    /// `rescue.bootfs=`: the UUID of the filesystem the kernel was loaded from, for files copied to a stick.
+    bootfs: Option<String>,
+}
+
+impl BootMedium {
+    pub fn from_command_line(line: &str) -> BootMedium {
+        let value = |name: &str| {
+            line.split_ascii_whitespace()
+                .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+                .next_back()
+                .filter(|value| !value.is_empty())
+                .map(str::to_owned)
+        };
+        BootMedium {
+            media: value("rescue.media"),
+            bootfs: value("rescue.bootfs"),
+        }
+    }
+
+    pub fn is(&self, source: &dyn BlockSource, layout: Option<&Layout>) -> bool {
+        let by_volume_set = || {
+            self.media
+                .as_ref()
+                .is_some_and(|id| volume_set(source).as_ref() == Some(id))
+        };
+        let by_filesystem = || {
+            self.bootfs
+                .as_ref()
+                .is_some_and(|uuid| layout.is_some_and(|l| holds_filesystem(l, uuid)))
+        };
+        by_volume_set() || by_filesystem()
+    }
+}
+
+/// ECMA-119 (ISO 9660), 8.4: the volume set identifier of the primary volume descriptor in sector 16.
+fn volume_set(source: &dyn BlockSource) -> Option<String> {
+    const PRIMARY: u8 = 1;
+    let mut sector = [0; 2048];
+    source.read_at(16 * 2048, &mut sector).ok()?;
+    let fields = Fields(&sector);
+    (fields.u8(0) == Some(PRIMARY) && fields.starts_with(1, b"CD001")).then_some(())?;
+    let name = String::from_utf8_lossy(fields.bytes(190, 128)?);
+    Some(name.trim_end_matches([' ', '\0']).to_owned())
+}
+
+fn holds_filesystem(layout: &Layout, uuid: &str) -> bool {
+    layout.regions.iter().any(|region| {
+        let (Owner::Partition { content, .. } | Owner::Disk(content)) = &region.owner else {
+            return false;
+        };
+        matches!(content, Content::Filesystem(fs) if fs.uuid.as_deref().is_some_and(|u| u.eq_ignore_ascii_case(uuid)))
+    })
+}

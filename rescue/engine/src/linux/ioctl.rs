@@ -1,0 +1,144 @@
+//! What the kernel tells and does about a block device only by ioctl: the engine's one place with `unsafe`.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use disk::extent::Extent;
+use nix::libc;
+use nix::{
+    Result, ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_write_ptr_bad, request_code_none,
+};
+
+// Numbers and argument types as in <linux/fs.h>, <linux/blkpg.h> and <linux/hdreg.h>.
+ioctl_read!(blkgetsize64, 0x12, 114, u64);
+ioctl_read_bad!(blksszget, request_code_none!(0x12, 104), libc::c_int);
+ioctl_read_bad!(blkpbszget, request_code_none!(0x12, 123), libc::c_uint);
+ioctl_read_bad!(blkroget, request_code_none!(0x12, 94), libc::c_int);
+ioctl_write_ptr_bad!(blkroset, request_code_none!(0x12, 93), libc::c_int);
+ioctl_none_bad!(blkrrpart, request_code_none!(0x12, 95));
+ioctl_none_bad!(blkflsbuf, request_code_none!(0x12, 97));
+ioctl_write_ptr_bad!(blkzeroout, request_code_none!(0x12, 127), [u64; 2]);
+ioctl_write_ptr_bad!(blkpg, request_code_none!(0x12, 105), PartitionCall);
+ioctl_read_bad!(hdio_get_identity, 0x030d, [u8; 512]);
+
+/// `struct blkpg_ioctl_arg`.
+#[repr(C)]
+pub struct PartitionCall {
+    op: libc::c_int,
+    flags: libc::c_int,
+    datalen: libc::c_int,
+    data: *mut PartitionArgument,
+}
+
+/// `struct blkpg_partition`.
+#[repr(C)]
+struct PartitionArgument {
+    start: libc::c_longlong,
+    length: libc::c_longlong,
+    number: libc::c_int,
+    device_name: [u8; 64],
+    volume_name: [u8; 64],
+}
+
+pub fn size_bytes(device: &File) -> Result<u64> {
+    let mut size = 0;
+    // SAFETY: BLKGETSIZE64 writes one u64 where the pointer says; `size` lives until the call returns.
+    unsafe { blkgetsize64(device.as_raw_fd(), &raw mut size) }?;
+    Ok(size)
+}
+
+pub fn logical_sector(device: &File) -> Result<u32> {
+    let mut size = 0;
+    // SAFETY: BLKSSZGET writes one int where the pointer says.
+    unsafe { blksszget(device.as_raw_fd(), &raw mut size) }?;
+    Ok(size.unsigned_abs())
+}
+
+pub fn physical_sector(device: &File) -> Result<u32> {
+    let mut size = 0;
+    // SAFETY: BLKPBSZGET writes one unsigned int where the pointer says.
+    unsafe { blkpbszget(device.as_raw_fd(), &raw mut size) }?;
+    Ok(size)
+}
+
+pub fn is_read_only(device: &File) -> Result<bool> {
+    let mut flag = 0;
+    // SAFETY: BLKROGET writes one int where the pointer says.
+    unsafe { blkroget(device.as_raw_fd(), &raw mut flag) }?;
+    Ok(flag != 0)
+}
+
+pub fn set_read_only(device: &File, on: bool) -> Result<()> {
+    let flag = libc::c_int::from(on);
+    // SAFETY: BLKROSET reads one int through the pointer.
+    unsafe { blkroset(device.as_raw_fd(), &raw const flag) }?;
+    Ok(())
+}
+
+pub fn reread_table(device: &File) -> Result<()> {
+    // SAFETY: BLKRRPART takes no argument.
+    unsafe { blkrrpart(device.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Writes back and forgets what the page cache holds of the device.
+pub fn flush_buffers(device: &File) -> Result<()> {
+    // SAFETY: BLKFLSBUF takes no argument.
+    unsafe { blkflsbuf(device.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Makes a range read as zeros, by the device itself where it can.
+pub fn zero_out(device: &File, offset: u64, len: u64) -> Result<()> {
+    let range = [offset, len];
+    // SAFETY: BLKZEROOUT reads two u64 through the pointer.
+    unsafe { blkzeroout(device.as_raw_fd(), &raw const range) }?;
+    Ok(())
+}
+
+/// The drive's own 512-byte answer to ATA IDENTIFY DEVICE.
+pub fn ata_identity(device: &File) -> Result<[u8; 512]> {
+    let mut words = [0; 512];
+    // SAFETY: HDIO_GET_IDENTITY writes 512 bytes (256 words) where the pointer says.
+    unsafe { hdio_get_identity(device.as_raw_fd(), &raw mut words) }?;
+    Ok(words)
+}
+
+pub fn add_partition(disk: &File, number: u32, extent: Extent) -> Result<()> {
+    const BLKPG_ADD_PARTITION: libc::c_int = 1;
+    partition(
+        disk,
+        BLKPG_ADD_PARTITION,
+        number,
+        extent.start(),
+        extent.len(),
+    )
+}
+
+/// Only the kernel's entry; nothing on the disk changes.
+pub fn forget_partition(disk: &File, number: u32) -> Result<()> {
+    const BLKPG_DEL_PARTITION: libc::c_int = 2;
+    partition(disk, BLKPG_DEL_PARTITION, number, 0, 0)
+}
+
+fn partition(disk: &File, op: libc::c_int, number: u32, start: u64, len: u64) -> Result<()> {
+    let wide = |n: u64| libc::c_longlong::try_from(n).map_err(|_| nix::errno::Errno::EINVAL);
+    let mut argument = PartitionArgument {
+        start: wide(start)?,
+        length: wide(len)?,
+        number: number.try_into().map_err(|_| nix::errno::Errno::EINVAL)?,
+        device_name: [0; 64],
+        volume_name: [0; 64],
+    };
+    let call = PartitionCall {
+        op,
+        flags: 0,
+        datalen: libc::c_int::try_from(size_of::<PartitionArgument>())
+            .expect("the argument is 152 bytes long"),
+        data: &raw mut argument,
+    };
+    // SAFETY: BLKPG reads one `blkpg_ioctl_arg` and, through its pointer, one `blkpg_partition`; both live until
+    // the call returns.
+    unsafe { blkpg(disk.as_raw_fd(), &raw const call) }?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Stores by where they are. One kind a file.
+
+pub mod dir;
