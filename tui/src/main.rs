@@ -1,7 +1,3 @@
 //! The terminal interface.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ExitCode::SUCCESS
-}
+fn main() {}

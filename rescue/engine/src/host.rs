@@ -214,6 +214,16 @@ pub trait Host: Send + Sync {
     /// destination alone. Says in words what was done.
     fn grow_filesystem(&self, permit: &WritePermit, partition: u32) -> Result<String, HostError>;
 
+    /// The one name of a regular file that may not exist yet, as an [`Identity`] holds it.
+    fn full_path(&self, path: &Path) -> PathBuf {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).canonicalize();
+        match (parent, path.file_name()) {
+            (Ok(parent), Some(name)) => parent.join(name),
+            _ => path.to_owned(),
+        }
+    }
+
     /// Where a job's state file for this path goes.
     fn state_path(&self, beside: &Path) -> PathBuf {
         let mut name = beside.as_os_str().to_owned();

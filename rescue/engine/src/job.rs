@@ -1,12 +1,186 @@
 //! Runs an approved plan.
 
-use crate::event::{Cancel, Monitor};
+mod buffer;
+mod compare;
+mod counters;
+mod digest;
+mod fetch;
+mod meter;
+mod onto;
+mod piece;
+mod pipeline;
+mod record;
+mod to_disk;
+mod tuning;
+
+use std::time::Instant;
+
+use disk::extent::ExtentMap;
+use disk::size::Size;
+
+pub use pipeline::Threads;
+pub use tuning::Tuning;
+
+use crate::event::{Cancel, Event, Monitor, Step};
 use crate::host::Host;
-use crate::plan::Approved;
-use crate::report::Report;
+use crate::permit::WritePermit;
+use crate::plan::{Approved, Plan};
+use crate::report::{Outcome, Report, Verified};
+use crate::request::{Action, Growth, Verification};
+use counters::Counters;
+use meter::Meter;
+use pipeline::{Stop, guarded};
 
 /// A report always comes back. What an earlier, interrupted run did stands in the plan.
 pub fn run(plan: &Approved, host: &dyn Host, monitor: &dyn Monitor, cancel: &Cancel) -> Report {
-    let _ = (host, monitor, cancel);
-    unreachable!("{} cannot have been approved", plan.plan().request)
+    let tuning = Tuning::of(plan.plan(), host);
+    run_tuned(plan, host, monitor, cancel, tuning)
+}
+
+/// [`run`] with sizes of its own.
+pub fn run_tuned(
+    approved: &Approved,
+    host: &dyn Host,
+    monitor: &dyn Monitor,
+    cancel: &Cancel,
+    tuning: Tuning,
+) -> Report {
+    let started = Instant::now();
+    let plan = approved.plan();
+    let job = Job {
+        plan,
+        permits: approved.permits(),
+        host,
+        cancel,
+        tuning,
+    };
+    let mut report = job.begun();
+    let mut meter = Meter::new(monitor);
+    monitor.event(Event::Started { steps: job.steps() });
+    let ended = guarded(|| job.carry_out(&mut meter, &mut report));
+    report.read_bytes = meter.read_bytes;
+    report.written_bytes = meter.written_bytes;
+    report.warnings.append(&mut meter.warnings);
+    report.outcome = job.outcome(ended, &report);
+    report.seconds = started.elapsed().as_secs_f64();
+    monitor.event(Event::Finished);
+    report
+}
+
+/// One approved plan on one machine.
+struct Job<'a> {
+    plan: &'a Plan,
+    permits: &'a [WritePermit],
+    host: &'a dyn Host,
+    cancel: &'a Cancel,
+    tuning: Tuning,
+}
+
+impl Job<'_> {
+    fn begun(&self) -> Report {
+        Report {
+            command: self.plan.request.to_string(),
+            outcome: Outcome::Done,
+            seconds: 0.0,
+            read_bytes: 0,
+            written_bytes: 0,
+            used_bytes: self.plan.used_bytes,
+            resumed_bytes: 0,
+            unreadable: ExtentMap::new(),
+            files: Vec::new(),
+            verified: Verified::NotDone {
+                why: "the job did not come to it".into(),
+            },
+            disks: Vec::new(),
+            warnings: self.plan.warnings.clone(),
+            image: self.plan.image.as_ref().map(|image| image.title.clone()),
+            state: None,
+        }
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let options = &self.plan.request.options;
+        let verify = (options.verification == Verification::ReadBack).then_some(Step::Verify);
+        let grow = (options.growth == Growth::LastPartition).then_some(Step::Grow);
+        let first: &[Step] = match self.plan.request.action {
+            Action::Clone { .. } | Action::Restore { .. } => {
+                &[Step::Copy, Step::Table, Step::Flush]
+            }
+            Action::Image { .. } => &[Step::Copy, Step::Flush],
+            Action::Verify { .. } => return vec![Step::Verify],
+            Action::Check { .. } => return vec![Step::Check],
+        };
+        first.iter().copied().chain(verify).chain(grow).collect()
+    }
+
+    fn carry_out(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
+        self.same_disks()?;
+        let source = self.plan.source.as_ref().map(|disk| &disk.identity);
+        let permits: Vec<&WritePermit> = self.permits.iter().collect();
+        let counters = Counters::of(self.plan, self.host);
+        // Lasts until the counters were read again.
+        let _protection = self
+            .host
+            .protect_all_but(source, &permits)
+            .map_err(|error| Stop::Fault(error.0))?;
+        let ended = guarded(|| match self.plan.request.action {
+            Action::Clone { .. } => self.onto_disk(meter, report),
+            _ => Err(Stop::Fault("this job is not there yet".into())),
+        });
+        report.disks = counters.again(self.host);
+        ended
+    }
+
+    /// What was planned with must still be what is there.
+    fn same_disks(&self) -> Result<(), Stop> {
+        for disk in [&self.plan.source, &self.plan.destination]
+            .into_iter()
+            .flatten()
+        {
+            let now = self.host.identify(&disk.identity);
+            let now = now.map_err(|error| Stop::Fault(format!("{error}; nothing was written")))?;
+            if now != disk.identity {
+                return Err(Stop::Fault(format!(
+                    "{} has changed since the plan was shown; nothing was written; give the command again and look at its new plan",
+                    disk.title()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, ended: Result<(), Stop>, report: &Report) -> Outcome {
+        match ended {
+            Err(Stop::Cancelled) => Outcome::Cancelled {
+                text: "cancelled; the same command goes on from here".into(),
+            },
+            Err(Stop::Fault(text)) => Outcome::Failed { text },
+            Err(Stop::Bug(text)) => Outcome::Failed {
+                text: format!(
+                    "this program made a mistake ({text}); what was done is kept, please report it"
+                ),
+            },
+            Ok(()) => damage(report).map_or(Outcome::Done, |text| Outcome::Damage { text }),
+        }
+    }
+}
+
+/// What a finished job has to say against its result.
+fn damage(report: &Report) -> Option<String> {
+    let mut said = Vec::new();
+    if !report.unreadable.is_empty() {
+        said.push(format!(
+            "{} in {} places could not be read and are zeros in the result",
+            Size(report.unreadable.total_bytes()),
+            report.unreadable.count()
+        ));
+    }
+    if let Verified::Different { extents } = &report.verified {
+        said.push(format!(
+            "{} in {} places differ from what was expected",
+            Size(extents.total_bytes()),
+            extents.count()
+        ));
+    }
+    (!said.is_empty()).then(|| said.join("; "))
 }

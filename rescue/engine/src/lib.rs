@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod job;
 pub mod linux;
 pub mod map;
+pub mod mapfile;
 pub mod permit;
 pub mod plan;
 pub mod report;

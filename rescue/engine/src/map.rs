@@ -17,12 +17,14 @@ pub enum Status {
     Finished,
 }
 
-/// A status for every byte of a disk; bytes nobody set are `NonTried`.
+/// A status for every byte of a disk; bytes nobody set are `NonTried`. The sets are disjoint.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Map {
     pub size_bytes: u64,
     pub finished: ExtentMap,
     pub bad: ExtentMap,
+    pub non_trimmed: ExtentMap,
+    pub non_scraped: ExtentMap,
 }
 
 impl Map {
@@ -34,12 +36,70 @@ impl Map {
     }
 
     pub fn set(&mut self, extent: Extent, status: Status) {
-        self.finished.remove(extent);
-        self.bad.remove(extent);
-        match status {
-            Status::Finished => self.finished.insert(extent),
-            Status::Bad => self.bad.insert(extent),
-            Status::NonTried | Status::NonTrimmed | Status::NonScraped => {}
+        for (one, set) in self.sets() {
+            if one == status {
+                set.insert(extent);
+            } else if !set.is_empty() {
+                set.remove(extent);
+            }
         }
+    }
+
+    /// Every byte of the disk with its status, in disk order.
+    pub fn lines(&self) -> Vec<(Extent, Status)> {
+        let known = [
+            (&self.finished, Status::Finished),
+            (&self.bad, Status::Bad),
+            (&self.non_trimmed, Status::NonTrimmed),
+            (&self.non_scraped, Status::NonScraped),
+        ];
+        let mut lines: Vec<(Extent, Status)> = known
+            .into_iter()
+            .flat_map(|(set, status)| set.iter().map(move |extent| (extent, status)))
+            .collect();
+        lines.sort_unstable_by_key(|(extent, _)| extent.start());
+        let mut all = Vec::with_capacity(lines.len() * 2 + 1);
+        let mut at = 0;
+        for (extent, status) in lines {
+            all.extend(Extent::between(at, extent.start()).map(|gap| (gap, Status::NonTried)));
+            all.push((extent, status));
+            at = extent.end();
+        }
+        all.extend(Extent::between(at, self.size_bytes).map(|gap| (gap, Status::NonTried)));
+        all
+    }
+
+    fn sets(&mut self) -> [(Status, &mut ExtentMap); 4] {
+        [
+            (Status::Finished, &mut self.finished),
+            (Status::Bad, &mut self.bad),
+            (Status::NonTrimmed, &mut self.non_trimmed),
+            (Status::NonScraped, &mut self.non_scraped),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_has_one_status_and_the_last_word_counts() {
+        let extent = |start, len| Extent::new(start, len).unwrap();
+        let mut map = Map::new(100);
+        map.set(extent(10, 40), Status::Finished);
+        map.set(extent(20, 10), Status::Bad);
+        map.set(extent(25, 5), Status::NonTried);
+        assert_eq!(
+            map.lines(),
+            [
+                (extent(0, 10), Status::NonTried),
+                (extent(10, 10), Status::Finished),
+                (extent(20, 5), Status::Bad),
+                (extent(25, 5), Status::NonTried),
+                (extent(30, 20), Status::Finished),
+                (extent(50, 50), Status::NonTried),
+            ]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The right to write to one destination. Only an approved plan issues it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
 
@@ -18,7 +18,7 @@ pub struct WritePermit {
     target: Target,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     Disk(Identity),

@@ -1,17 +1,26 @@
 //! What will be done, decided and shown before anything is.
 
+mod clone;
+mod find;
+mod onto;
+mod prepare;
 mod refusal;
+mod show;
+mod state;
 
 use std::path::PathBuf;
 
 use disk::extent::ExtentMap;
+use disk::table::edit::Patch;
 use serde::Serialize;
 
+pub use prepare::prepare;
 pub use refusal::Refusal;
 
-use crate::host::{Disk, Host};
+use crate::host::Disk;
 use crate::identity::Identity;
 use crate::map::Map;
+use crate::mapfile::Ends;
 use crate::permit::{Target, WritePermit};
 use crate::request::Request;
 
@@ -40,9 +49,15 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Where the job keeps its state.
     pub state: Option<StateFile>,
+    /// Between what the job is, for its state file.
+    #[serde(skip)]
+    pub ends: Option<Ends>,
     /// What an earlier, interrupted run did.
     #[serde(skip)]
     pub done: Map,
+    /// What stands elsewhere on the destination than on the source: the table of a larger disk.
+    #[serde(skip)]
+    pub patches: Vec<Patch>,
     /// The other disks of the machine: protected, and their counters reported.
     pub bystanders: Vec<Identity>,
 }
@@ -133,12 +148,4 @@ impl Plan {
             Err(Box::new(self))
         }
     }
-}
-
-/// Looks at everything and writes nothing. Every reason against the request at once.
-pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>> {
-    let _ = host;
-    Err(vec![Refusal::Other {
-        text: format!("'{request}' is not planned yet"),
-    }])
 }

@@ -1,0 +1,174 @@
+//! Reading a piece, with what cannot be read noted and left as zeros.
+
+use disk::extent::{Extent, ExtentMap};
+use disk::source::{BlockSource, ReadError};
+
+use super::piece::{Piece, gaps};
+use super::pipeline::Stop;
+use crate::event::Cancel;
+
+/// What is read again after a larger read failed, before single sectors are.
+const SMALLER_READ: u64 = 64 << 10;
+
+/// Reads pieces of one source.
+pub struct Fetch<'a> {
+    source: &'a dyn BlockSource,
+    /// Lengths of the reads that follow a failed one, falling. What fails at the last is unreadable.
+    grains: Vec<u64>,
+    cancel: &'a Cancel,
+}
+
+/// What the bytes come from, and so how they fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Medium {
+    /// Fails by the physical sector: a bad one costs one failed read of each length and no more.
+    Disk,
+    /// Damaged by its leaves; there is nothing to be had below them.
+    Image,
+}
+
+impl<'a> Fetch<'a> {
+    pub fn new(source: &'a dyn BlockSource, medium: Medium, cancel: &'a Cancel) -> Fetch<'a> {
+        let geometry = source.geometry();
+        let sector = geometry
+            .physical_sector
+            .max(geometry.logical_sector)
+            .max(512);
+        Fetch {
+            source,
+            grains: match medium {
+                Medium::Disk => vec![SMALLER_READ, u64::from(sector)],
+                Medium::Image => vec![SMALLER_READ],
+            },
+            cancel,
+        }
+    }
+
+    /// Fills the runs of the piece in `buffer`, which is for its window. Gives what could not be read.
+    pub fn piece(&self, piece: &Piece, buffer: &mut [u8]) -> Result<ExtentMap, Stop> {
+        let mut bad = ExtentMap::new();
+        for run in &piece.runs {
+            if !self.read(piece, *run, buffer)? {
+                // Around the gaps from here on: nobody wants a bad sector in free space tried.
+                for wanted in piece.wanted.iter().filter(|wanted| run.covers(**wanted)) {
+                    self.smaller(piece, *wanted, *run, &self.grains, buffer, &mut bad)?;
+                }
+            }
+        }
+        for gap in gaps(piece) {
+            buffer[piece.place(gap)].fill(0);
+        }
+        Ok(bad)
+    }
+
+    /// Reads `extent` in parts of the first grain; `failed` is known to fail as a whole.
+    fn smaller(
+        &self,
+        piece: &Piece,
+        extent: Extent,
+        failed: Extent,
+        grains: &[u64],
+        buffer: &mut [u8],
+        bad: &mut ExtentMap,
+    ) -> Result<(), Stop> {
+        let Some((grain, finer)) = grains.split_first() else {
+            buffer[piece.place(extent)].fill(0);
+            bad.insert(extent);
+            return Ok(());
+        };
+        for part in extent.split_at_multiples(*grain) {
+            if part == failed || !self.read(piece, part, buffer)? {
+                self.smaller(piece, part, part, finer, buffer, bad)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// False when the medium cannot give these bytes.
+    fn read(&self, piece: &Piece, extent: Extent, buffer: &mut [u8]) -> Result<bool, Stop> {
+        if self.cancel.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        match self
+            .source
+            .read_at(extent.start(), &mut buffer[piece.place(extent)])
+        {
+            Ok(()) => Ok(true),
+            Err(ReadError::Unreadable(_)) => Ok(false),
+            Err(fault) => Err(Stop::Fault(fault.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use disk::geometry::Geometry;
+    use disk::memory::{BadPlaces, MemorySource};
+
+    use super::super::piece::pieces;
+    use super::*;
+
+    /// Notes every read.
+    struct Watched<S>(S, Mutex<Vec<Extent>>);
+
+    impl<S: BlockSource> BlockSource for Watched<S> {
+        fn geometry(&self) -> Geometry {
+            self.0.geometry()
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+            let extent = Extent::new(offset, buf.len() as u64).unwrap();
+            self.1.lock().unwrap().push(extent);
+            self.0.read_at(offset, buf)
+        }
+    }
+
+    fn extent(start: u64, len: u64) -> Extent {
+        Extent::new(start, len).unwrap()
+    }
+
+    fn watched(bad: &[Extent]) -> Watched<BadPlaces<MemorySource>> {
+        let source = MemorySource::with_sectors(vec![7; 1 << 20], 512, 4096);
+        let bad = bad.iter().copied().collect();
+        Watched(BadPlaces { source, bad }, Mutex::default())
+    }
+
+    fn fetched(source: &dyn BlockSource, wanted: &[Extent]) -> (Vec<u8>, ExtentMap) {
+        let wanted = wanted.iter().copied().collect();
+        let piece = pieces(&wanted, 1 << 20).next().unwrap();
+        let mut buffer = vec![9; 1 << 20];
+        let cancel = Cancel::default();
+        let bad = Fetch::new(source, Medium::Disk, &cancel)
+            .piece(&piece, &mut buffer)
+            .unwrap();
+        (buffer, bad)
+    }
+
+    #[test]
+    fn one_bad_sector_costs_its_physical_sector_and_three_failed_reads() {
+        let source = watched(&[extent(100 << 10, 512)]);
+        let (buffer, bad) = fetched(&source, &[extent(0, 1 << 20)]);
+        let lost = extent(100 << 10, 4096);
+        assert_eq!(bad, ExtentMap::from(vec![lost]));
+        for (at, byte) in buffer.iter().enumerate() {
+            assert_eq!(*byte, if lost.contains(at as u64) { 0 } else { 7 }, "{at}");
+        }
+        let reads = source.1.into_inner().unwrap();
+        let failed = reads.iter().filter(|r| r.intersect(lost).is_some());
+        assert_eq!(failed.count(), 3);
+    }
+
+    #[test]
+    fn a_bad_sector_in_a_gap_costs_nothing_but_the_first_read() {
+        let source = watched(&[extent(8192, 4096)]);
+        let (buffer, bad) = fetched(&source, &[extent(0, 4096), extent(16384, 4096)]);
+        assert_eq!(bad, ExtentMap::new());
+        assert!(buffer[..4096].iter().all(|b| *b == 7));
+        assert!(buffer[4096..16384].iter().all(|b| *b == 0));
+        assert!(buffer[16384..20480].iter().all(|b| *b == 7));
+        let reads = source.1.into_inner().unwrap();
+        let touched = reads.iter().filter(|r| r.contains(8192)).count();
+        assert_eq!(touched, 1);
+    }
+}

@@ -1,0 +1,167 @@
+//! Carrying out a clone or a restore: copy, make durable, read back.
+
+use disk::extent::ExtentMap;
+use disk::source::BlockSource;
+
+use super::Job;
+use super::compare::{Compare, Patched};
+use super::digest::Digests;
+use super::fetch::{Fetch, Medium};
+use super::meter::Meter;
+use super::pipeline::Stop;
+use super::record::Record;
+use super::to_disk::ToDisk;
+use crate::event::Step;
+use crate::host::HostError;
+use crate::permit::WritePermit;
+use crate::report::{Report, Verified};
+use crate::request::Verification;
+
+impl Job<'_> {
+    /// A disk onto a disk or a file.
+    pub fn onto_disk(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
+        let source = self.plan.source.as_ref().expect("a clone has a source");
+        let source = self.host.open_source(&source.identity).map_err(fault)?;
+        self.copy_onto(&*source, Medium::Disk, meter, report)
+    }
+
+    pub fn copy_onto(
+        &self,
+        source: &dyn BlockSource,
+        medium: Medium,
+        meter: &mut Meter<'_>,
+        report: &mut Report,
+    ) -> Result<(), Stop> {
+        let permit = self
+            .permits
+            .first()
+            .expect("a clone and a restore have a destination");
+        let mut record = Record::of(self.plan, self.host, self.tuning);
+        report.resumed_bytes = record.map.finished.total_bytes();
+        record.begin()?;
+        report.state = record.path();
+        let copied = self.copy(source, medium, permit, &mut record, meter);
+        report.unreadable = record.map.bad.intersection(&self.plan.used);
+        let digests = copied?;
+        // An interruption from here on costs the reading back alone.
+        record.save(meter);
+        // The kernel's view of the table is a comfort, not part of the result.
+        if let Err(error) = self.host.reread_table(permit) {
+            meter.warn(&error.0);
+        }
+        let verified = self.read_back(source, medium, permit, &digests, &record.map.bad, meter);
+        report.verified = verified?;
+        record.end(meter);
+        report.state = None;
+        Ok(())
+    }
+
+    /// Copies and makes it durable. After a stop the record is kept.
+    fn copy(
+        &self,
+        source: &dyn BlockSource,
+        medium: Medium,
+        permit: &WritePermit,
+        record: &mut Record<'_>,
+        meter: &mut Meter<'_>,
+    ) -> Result<Digests, Stop> {
+        let mut sink = self.host.open_destination(permit).map_err(fault)?;
+        let source_bytes = source.size_bytes();
+        let title = self.destination_title();
+        let to_disk = ToDisk {
+            fetch: Fetch::new(source, medium, self.cancel),
+            wanted: &self.plan.used,
+            source_bytes,
+            destination_bytes: self.destination_bytes(source_bytes),
+            patches: &self.plan.patches,
+            destination: &title,
+            verification: self.plan.request.options.verification,
+            tuning: self.tuning,
+            cancel: self.cancel,
+        };
+        let copied = to_disk.copy(&mut *sink, record, meter);
+        if copied.is_err() {
+            record.keep(&mut *sink, meter);
+        }
+        let digests = copied?;
+        meter.begin(Step::Flush, 0, 0);
+        sink.finish()
+            .map_err(|error| Stop::Fault(format!("{title}: {error}")))?;
+        Ok(digests)
+    }
+
+    fn read_back(
+        &self,
+        source: &dyn BlockSource,
+        medium: Medium,
+        permit: &WritePermit,
+        digests: &Digests,
+        bad: &ExtentMap,
+        meter: &mut Meter<'_>,
+    ) -> Result<Verified, Stop> {
+        if self.plan.request.options.verification == Verification::Skip {
+            return Ok(Verified::NotDone {
+                why: "it was not asked for".into(),
+            });
+        }
+        let written = self.host.open_written(permit).map_err(fault)?;
+        let expected = Patched {
+            source,
+            patches: &self.plan.patches,
+            size_bytes: written.size_bytes(),
+        };
+        let wanted = self.wanted_there();
+        meter.begin(Step::Verify, wanted.total_bytes(), 0);
+        let read = meter.read_bytes;
+        let compare = Compare {
+            expected: Fetch::new(&expected, medium, self.cancel),
+            actual: Fetch::new(&*written, Medium::Disk, self.cancel),
+            wanted: &wanted,
+            left_out: bad,
+            digests: Some(digests),
+            tuning: self.tuning,
+            cancel: self.cancel,
+        };
+        let findings = compare.run(meter)?;
+        // What was read of the destination is not read of the source.
+        meter.read_bytes = read;
+        Ok(if findings.different.is_empty() {
+            Verified::Equal {
+                bytes: findings.equal_bytes,
+            }
+        } else {
+            Verified::Different {
+                extents: findings.different,
+            }
+        })
+    }
+
+    /// What was copied and what was put where the source has something else.
+    fn wanted_there(&self) -> ExtentMap {
+        let patched =
+            self.plan.patches.iter().filter_map(|patch| {
+                disk::extent::Extent::new(patch.offset, patch.bytes.len() as u64)
+            });
+        let patched: ExtentMap = patched.collect();
+        self.plan.used.union(&patched)
+    }
+
+    fn destination_title(&self) -> String {
+        match (&self.plan.destination, &self.plan.new_file) {
+            (Some(disk), _) => disk.title(),
+            (None, Some(file)) => file.path.display().to_string(),
+            (None, None) => "the destination".into(),
+        }
+    }
+
+    fn destination_bytes(&self, source_bytes: u64) -> u64 {
+        self.plan
+            .destination
+            .as_ref()
+            .map_or(source_bytes, |disk| disk.geometry.size_bytes)
+    }
+}
+
+fn fault(error: HostError) -> Stop {
+    Stop::Fault(error.0)
+}

@@ -1,0 +1,197 @@
+//! Finding the disks a request names, and what speaks against each.
+
+use disk::extent::ExtentMap;
+use disk::fs::{State, Used};
+use disk::layout::{Content, Layout};
+use disk::source::BlockSource;
+
+use super::refusal::Refusal;
+use crate::host::{Disk, Host, Use};
+use crate::request::{Coverage, DiskName};
+
+/// Used maps are rounded out to this unit: the largest that a disk counts in.
+pub const GRANULE: u64 = 4096;
+
+/// Looks, and gathers what it finds against a request and what a user should know.
+pub struct Survey<'a> {
+    pub host: &'a dyn Host,
+    pub refusals: Vec<Refusal>,
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Survey<'a> {
+    pub fn new(host: &'a dyn Host) -> Survey<'a> {
+        Survey {
+            host,
+            refusals: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusals.push(refusal);
+    }
+
+    /// What the name means; `None` where it means nothing yet.
+    pub fn find(&mut self, name: &DiskName) -> Found {
+        match self.host.find(name) {
+            Ok(mut disks) if disks.len() == 1 => Found::One(Box::new(disks.remove(0))),
+            Ok(disks) if disks.is_empty() => Found::Nothing,
+            Ok(disks) => {
+                self.refuse(Refusal::Ambiguous {
+                    name: name.to_string(),
+                    disks: disks
+                        .iter()
+                        .map(|disk| disk.path.display().to_string())
+                        .collect(),
+                });
+                Found::Refused
+            }
+            Err(error) => {
+                self.refuse(Refusal::Other { text: error.0 });
+                Found::Refused
+            }
+        }
+    }
+
+    /// A disk that must be there.
+    pub fn existing(&mut self, name: &DiskName) -> Option<Box<Disk>> {
+        match self.find(name) {
+            Found::One(disk) => Some(disk),
+            Found::Refused => None,
+            Found::Nothing => {
+                self.refuse(Refusal::NotFound {
+                    name: name.to_string(),
+                });
+                None
+            }
+        }
+    }
+
+    /// A disk to be read, opened, if it gives any bytes at all.
+    pub fn source(&mut self, name: &DiskName) -> Option<(Box<Disk>, Box<dyn BlockSource>)> {
+        let disk = self.existing(name)?;
+        let opened = self.host.open_source(&disk.identity);
+        let tried = opened
+            .map_err(|error| error.0)
+            .and_then(|source| gives_bytes(&*source).map(|()| source));
+        match tried {
+            Ok(source) => {
+                self.warn_of(&disk);
+                Some((disk, source))
+            }
+            Err(text) => {
+                self.refuse(Refusal::SourceUnreadable {
+                    disk: disk.title(),
+                    text,
+                });
+                None
+            }
+        }
+    }
+
+    /// What may not be written, whatever is to be written there.
+    pub fn check_writable(&mut self, disk: &Disk) {
+        let title = disk.title();
+        if disk.boot_medium {
+            self.refuse(Refusal::BootMedium {
+                disk: title.clone(),
+            });
+        }
+        if !disk.uses.is_empty() {
+            self.refuse(Refusal::InUse {
+                disk: title.clone(),
+                uses: disk.uses.clone(),
+            });
+        }
+        if disk.read_only {
+            self.refuse(Refusal::ReadOnly { disk: title });
+        }
+    }
+
+    /// What a user should know of a source.
+    fn warn_of(&mut self, disk: &Disk) {
+        for used in &disk.uses {
+            if let Use::Mounted { .. } = used {
+                self.warnings.push(format!(
+                    "{used}: files that change while they are read may come out torn; better unmount it"
+                ));
+            }
+        }
+        match &disk.layout {
+            Ok(layout) => self.warnings.extend(states(disk, layout)),
+            Err(text) => self.warnings.push(format!(
+                "what is on {} cannot be told ({text}): it is taken whole",
+                disk.title()
+            )),
+        }
+    }
+}
+
+pub enum Found {
+    One(Box<Disk>),
+    Nothing,
+    /// The reason was noted.
+    Refused,
+}
+
+/// What is read of a source.
+pub fn used(disk: &Disk, coverage: Coverage) -> ExtentMap {
+    let size = disk.geometry.size_bytes;
+    match (&disk.layout, coverage) {
+        (Ok(layout), Coverage::Used) => layout.used().aligned_out(GRANULE, size),
+        _ => ExtentMap::whole(size),
+    }
+}
+
+/// A disk that fails in places still gives something somewhere.
+fn gives_bytes(source: &dyn BlockSource) -> Result<(), String> {
+    let size = source.size_bytes();
+    if size == 0 {
+        return Err("it has no bytes".into());
+    }
+    let len = size.min(GRANULE);
+    let mut buffer = vec![0; usize::try_from(len).expect("a granule fits in memory")];
+    let mut last = String::new();
+    for place in [0, size / 2 / GRANULE * GRANULE, size - len] {
+        match source.read_at(place.min(size - len), &mut buffer) {
+            Ok(()) => return Ok(()),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(last)
+}
+
+/// What its filesystems say of themselves.
+fn states(disk: &Disk, layout: &Layout) -> Vec<String> {
+    let mut said = Vec::new();
+    let title = disk.path.display();
+    let table = layout.table.iter().flat_map(|table| &table.notes);
+    said.extend(
+        table
+            .chain(&layout.notes)
+            .map(|note| format!("{title}: {note}")),
+    );
+    for (partition, content) in layout.partitions() {
+        let place = format!("partition {} of {title}", partition.number);
+        match content {
+            Content::Filesystem(filesystem) => {
+                match &filesystem.state {
+                    State::Clean => {}
+                    State::Dirty(why) => said.push(format!("{place} is dirty ({why}); it is copied as it is")),
+                    State::Hibernated => said.push(format!(
+                        "{place} is hibernated: a system sleeps on it; do not change it before that system woke"
+                    )),
+                    State::Locked => said.push(format!("{place} is locked; it is taken whole")),
+                }
+                if let (Used::Whole(why), State::Clean | State::Dirty(_)) =
+                    (&filesystem.used, &filesystem.state)
+                {
+                    said.push(format!("{place} is taken whole: {why}"));
+                }
+            }
+            Content::Unknown(why) => said.push(format!("{place} is taken whole: {why}")),
+        }
+    }
+    said
+}

@@ -1,0 +1,85 @@
+//! From a request to a plan, or to every reason against it.
+
+use disk::extent::ExtentMap;
+
+use super::find::Survey;
+use super::refusal::Refusal;
+use super::{Plan, clone};
+use crate::host::{Disk, Host};
+use crate::identity::Identity;
+use crate::map::Map;
+use crate::request::{Action, Request};
+
+/// Looks at everything and writes nothing. Every reason against the request at once.
+pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>> {
+    let mut survey = Survey::new(host);
+    let plan = match &request.action {
+        Action::Clone {
+            source,
+            destination,
+        } => clone::plan(request, source, destination, &mut survey),
+        _ => {
+            survey.refuse(Refusal::Other {
+                text: format!("'{request}' is not planned yet"),
+            });
+            None
+        }
+    };
+    match plan {
+        Some(mut plan) if survey.refusals.is_empty() => {
+            plan.bystanders = bystanders(&plan, host);
+            plan.warnings.extend(survey.warnings);
+            plan.lines.push(format!("command: {request}"));
+            Ok(plan)
+        }
+        _ => Err(survey.refusals),
+    }
+}
+
+impl Plan {
+    /// Nothing decided yet.
+    pub(super) fn of(request: &Request) -> Plan {
+        Plan {
+            request: request.clone(),
+            source: None,
+            destination: None,
+            new_file: None,
+            store: None,
+            image: None,
+            used: ExtentMap::new(),
+            used_bytes: 0,
+            lines: Vec::new(),
+            warnings: Vec::new(),
+            word: None,
+            targets: Vec::new(),
+            state: None,
+            ends: None,
+            done: Map::default(),
+            patches: Vec::new(),
+            bystanders: Vec::new(),
+        }
+    }
+
+    pub(super) fn wanting(&mut self, used: ExtentMap) {
+        self.used_bytes = used.total_bytes();
+        self.used = used;
+    }
+}
+
+/// The disks that have no part in it. A job between regular files has none: the machine's disks are not its
+/// business.
+fn bystanders(plan: &Plan, host: &dyn Host) -> Vec<Identity> {
+    let part: Vec<&Identity> = [&plan.source, &plan.destination]
+        .into_iter()
+        .flatten()
+        .map(|disk: &Disk| &disk.identity)
+        .chain(plan.store.iter().filter_map(|store| store.disk.as_ref()))
+        .collect();
+    if part.iter().all(|identity| identity.file.is_some()) {
+        return Vec::new();
+    }
+    let all = host.disks().unwrap_or_default().into_iter();
+    all.map(|disk| disk.identity)
+        .filter(|identity| !part.iter().any(|known| known.same_device(identity)))
+        .collect()
+}
