@@ -1,3 +1,7 @@
-//! PID 1.
+//! PID 1 and the small programs it is under other names: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    init::run(&std::env::args_os().collect::<Vec<_>>())
+}

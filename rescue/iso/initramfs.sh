@@ -1,0 +1,51 @@
+# The initramfs: our static programs, busybox, the chosen modules. An uncompressed archive, because
+# Debian's modules are compressed one by one and the kernel inflates only those it loads.
+
+# build_programs: static, with no path of this machine in them
+build_programs() {
+    local remap
+    remap=$(printf -- '"--remap-path-prefix=%s=%s",' "$PWD" /rescue "${CARGO_HOME:-$HOME/.cargo}" /cargo)
+    cargo build --quiet --release --locked --package init --package rescue --package rescue-tui \
+        --config "target.x86_64-unknown-linux-gnu.rustflags=[${remap%,}]" >&2
+}
+
+# make_initramfs OUT
+make_initramfs() {
+    local out=$1 tree=$WORK/initramfs
+    rm -rf "$tree"
+    mkdir -p "$tree"/{bin,sbin,etc,root,proc,sys,dev,run,tmp,mnt}
+    install -m755 "$PROGRAMS/init" "$tree/init"
+    install -m755 "$PROGRAMS/rescue" "$PROGRAMS/rescue-tui" "$PACKAGES/bin/busybox" "$tree/bin"
+    local name
+    for name in modprobe poweroff reboot halt; do ln -s ../init "$tree/sbin/$name"; done
+    for name in $("$PACKAGES/bin/busybox" --list); do
+        [ -e "$tree/bin/$name" ] || [ -e "$tree/sbin/$name" ] || ln -s busybox "$tree/bin/$name"
+    done
+    rm -f "$tree"/bin/{init,linuxrc,depmod,dpkg,dpkg-deb,rpm,rpm2cpio}
+    printf 'root:x:0:0:root:/root:/bin/sh\n' >"$tree/etc/passwd"
+    printf 'root:x:0:\n' >"$tree/etc/group"
+    printf '127.0.0.1 localhost rescue\n::1 localhost\n' >"$tree/etc/hosts"
+    add_modules "$tree"
+    pack "$tree" "$out"
+}
+
+add_modules() {
+    local release chosen
+    release=$(kernel_release)
+    local from=$PACKAGES/lib/modules/$release to=$1/lib/modules/$release
+    mkdir -p "$to"
+    chosen=$("$PROGRAMS/modset" "$from" rescue/iso/modules.list)
+    (cd "$from" && cp --parents $chosen "$to")
+    cp "$from"/modules.{order,builtin,builtin.modinfo} "$to"
+    depmod -b "$1" "$release"
+    # init reads the text tables only.
+    rm -f "$to"/modules.*.bin "$to"/modules.{order,builtin,builtin.modinfo,symbols,devname}
+}
+
+# pack TREE OUT: sorted, owned by root, one date
+pack() {
+    chmod -R u=rwX,go=rX "$1"
+    find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+    (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort --zero-terminated |
+        cpio --null --create --format=newc --owner=0:0 --reproducible --quiet) >"$2"
+}
