@@ -1,7 +1,18 @@
-//! ext: placeholder until its reader lands.
+//! ext2, ext3 and ext4: bitmaps of block groups, read under the replayed journal where there is one to replay.
+//!
+//! After the kernel's documentation ("ext4 Data Structures and Algorithms") and `fs/ext4/ext4.h`.
 
-use crate::fs::{Filesystem, Reader};
+mod bits;
+mod checksum;
+mod gather;
+mod groups;
+mod superblock;
+mod used;
+
+use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
+use groups::View;
+use superblock::{Checksums, Found, JournalPlace, Origin, Superblock};
 
 pub const READER: Reader = Reader {
     name: "ext",
@@ -9,6 +20,137 @@ pub const READER: Reader = Reader {
     tree: None,
 };
 
-fn read(_source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
-    Ok(None)
+/// s_state: it was unmounted, and the kernel found errors in it.
+const STATE_VALID: u16 = 1;
+const STATE_ERRORS: u16 = 2;
+
+fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    let Some(found) = superblock::find(source)? else {
+        return Ok(None);
+    };
+    let (state, used) = judge(source, &found)?;
+    let shape = found.superblock.as_ref().ok();
+    Ok(Some(Filesystem {
+        kind: found.names.kind.into(),
+        variant: None,
+        label: found.names.label,
+        uuid: found.names.uuid,
+        block_size: shape.map_or(1024, |s| {
+            u32::try_from(s.block_size).expect("64 KiB at most")
+        }),
+        size_bytes: shape.map_or(0, Superblock::size_bytes),
+        state,
+        used,
+    }))
+}
+
+fn judge(source: &dyn BlockSource, found: &Found) -> Result<(State, Used), ReadError> {
+    let mut notes = Notes::default();
+    match &found.origin {
+        Origin::Primary => {}
+        Origin::Damaged(why) => notes.add(format!("{why}, a backup was used")),
+        Origin::Unreadable => notes.add("its superblock cannot be read, a backup was used"),
+        Origin::Missing => notes.add("its superblock is gone, a backup was used"),
+    }
+    if found.names.kind == "jbd" {
+        let why = "it is the journal of a filesystem on another partition";
+        return Ok((notes.state(), Used::Whole(why.into())));
+    }
+    let superblock = match &found.superblock {
+        Ok(superblock) => superblock,
+        Err(why) => {
+            notes.add(*why);
+            return Ok((notes.state(), Used::Whole((*why).into())));
+        }
+    };
+    let used = match refuse(source, found, superblock, &mut notes) {
+        Some(why) => Used::Whole(why),
+        None => map(source, superblock, &mut notes)?,
+    };
+    Ok((notes.state(), used))
+}
+
+/// Why the bitmaps of this filesystem prove nothing.
+fn refuse(
+    source: &dyn BlockSource,
+    found: &Found,
+    superblock: &Superblock,
+    notes: &mut Notes,
+) -> Option<String> {
+    if superblock.state & STATE_ERRORS != 0 {
+        notes.add("the system that used it found errors in it");
+    }
+    // In a backup this bit is never set.
+    let backup = found.origin != Origin::Primary;
+    let valid = superblock.state & STATE_VALID != 0 || backup;
+    if !valid {
+        notes.add("it was not unmounted");
+    }
+    if superblock.size_bytes() > source.size_bytes() {
+        let (claimed, real) = (superblock.size_bytes(), source.size_bytes());
+        notes.add(format!("it claims {claimed} bytes but has {real}"));
+        return Some(format!(
+            "it claims {claimed} bytes of a partition of {real}"
+        ));
+    }
+    if let Some(why) = superblock.unknown_features() {
+        return Some(why);
+    }
+    // A backup does not know what was freed since; only sums tell that the descriptors belong to it.
+    if backup && (superblock.checksums == Checksums::None || found.origin == Origin::Unreadable) {
+        return Some("its superblock is lost and nothing else proves its descriptors".into());
+    }
+    // A journal orders bitmaps and files; without one a crash leaves files whose blocks are still called free.
+    if !valid || backup && superblock.journal == JournalPlace::None {
+        return Some("it was not unmounted and no journal vouches for its bitmaps".into());
+    }
+    None
+}
+
+fn map(
+    source: &dyn BlockSource,
+    superblock: &Superblock,
+    notes: &mut Notes,
+) -> Result<Used, ReadError> {
+    if superblock.has(superblock::NEEDS_RECOVERY) {
+        notes.add("it was not unmounted and its journal has to be replayed");
+        if superblock.journal == JournalPlace::External {
+            return Ok(Used::Whole("its journal is on another disk".into()));
+        }
+        return Ok(Used::Whole("journal".into()));
+    }
+    let view = View::new(source, superblock);
+    match used::map(&view, None, &[])? {
+        Err(why) => {
+            notes.add(why.clone());
+            Ok(Used::Whole(why))
+        }
+        Ok(mapped) => {
+            if !mapped.doubts.is_empty() {
+                notes.add(mapped.doubts.to_string());
+            }
+            Ok(Used::Map {
+                basis: Basis::Records,
+                extents: mapped.extents,
+            })
+        }
+    }
+}
+
+/// What was seen, for the person who has to decide.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Notes {
+    fn add(&mut self, note: impl Into<String>) {
+        self.0.push(note.into());
+    }
+
+    fn state(self) -> State {
+        if self.0.is_empty() {
+            State::Clean
+        } else {
+            State::Dirty(self.0.join("; "))
+        }
+    }
 }

@@ -1,0 +1,272 @@
+//! Block groups: where their descriptors stand, what they say, and whether to believe them.
+
+use std::cell::RefCell;
+
+use super::checksum::{crc16, crc32c};
+use super::superblock::{self, Checksums, Superblock};
+use crate::fields::Fields;
+use crate::source::{BlockSource, ReadError, read_vec};
+
+/// The filesystem as one source shows it: the disk itself, or the disk under its replayed journal.
+pub(super) struct View<'a> {
+    pub source: &'a dyn BlockSource,
+    pub superblock: &'a Superblock,
+    /// The descriptor block read last.
+    descriptors: RefCell<Option<(u64, Option<Vec<u8>>)>>,
+}
+
+/// A group descriptor whose sum is right and whose block bitmap lies inside the filesystem.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Descriptor {
+    pub block_bitmap: u64,
+    pub inode_bitmap: u64,
+    pub inode_table: u64,
+    /// False when an address of the inodes is impossible; the bitmap of blocks may still be right.
+    pub inodes_possible: bool,
+    pub free_clusters: u64,
+    /// The bitmap was never written: everything is free but the filesystem's own blocks.
+    pub never_written: bool,
+    /// As far as the descriptor has room for it: all of it, or the low 16 bits.
+    bitmap_sum: Sum,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sum {
+    None,
+    Low(u16),
+    Full(u32),
+}
+
+/// Why nothing about a group is believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Doubt {
+    Unreadable,
+    Descriptor,
+    Bitmap,
+    /// Another group's tables may lie in it, and which is not known.
+    Neighbour,
+}
+
+/// Bad places and pointers past the end are a doubt about the structure; a disk that is gone is an error.
+pub(super) fn tolerate<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Unreadable(_) | ReadError::BeyondEnd { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Superblock {
+    pub fn group_start(&self, group: u64) -> u64 {
+        self.first_data_block + group * self.blocks_per_group
+    }
+
+    /// Blocks in a group; the last one may be short.
+    pub fn group_blocks(&self, group: u64) -> u64 {
+        self.blocks_per_group
+            .min(self.blocks - self.group_start(group))
+    }
+
+    /// With `sparse_super` only groups 0, 1 and the powers of 3, 5 and 7 carry a copy of the superblock.
+    pub fn has_super(&self, group: u64) -> bool {
+        let power = |base: u64| {
+            let mut at = base;
+            while at < group {
+                at *= base;
+            }
+            at == group
+        };
+        if group == 0 {
+            true
+        } else if self.has(superblock::SPARSE_SUPER2) {
+            self.backup_groups.contains(&group)
+        } else {
+            group == 1 || !self.has(superblock::SPARSE_SUPER) || [3, 5, 7].into_iter().any(power)
+        }
+    }
+
+    pub fn descriptors_per_block(&self) -> u64 {
+        self.block_size / self.descriptor_size
+    }
+
+    fn descriptor_block(&self, index: u64) -> u64 {
+        if !self.spread(index) {
+            return self.copy_at + 1 + index;
+        }
+        let group = index * self.descriptors_per_block();
+        self.base(group) + u64::from(self.has_super(group))
+    }
+
+    /// Where a group's copy of the superblock would stand: 1 KiB blocks begin behind the boot block even where
+    /// the first group is counted from block 0 (bigalloc).
+    fn base(&self, group: u64) -> u64 {
+        match self.group_start(group) {
+            0 if self.block_size == 1024 => 1,
+            start => start,
+        }
+    }
+
+    /// With `meta_bg` a block of descriptors stands among the groups it describes.
+    fn spread(&self, index: u64) -> bool {
+        self.has(superblock::META_BG) && index >= self.first_meta_group
+    }
+
+    /// The blocks at the beginning of a group that hold superblock, descriptors and room for more of them:
+    /// first block and count. As `ext4_num_base_meta_clusters` in the kernel counts them.
+    pub fn base_blocks(&self, group: u64) -> (u64, u64) {
+        let per_block = self.descriptors_per_block();
+        let copy = u64::from(self.has_super(group));
+        let descriptors = if self.spread(group / per_block) {
+            let at = group % per_block;
+            u64::from(at == 0 || at == 1 || at == per_block - 1)
+        } else if copy == 1 {
+            let all = self.groups.div_ceil(per_block);
+            let here = if self.has(superblock::META_BG) {
+                all.min(self.first_meta_group)
+            } else {
+                all
+            };
+            here + self.reserved_gdt_blocks
+        } else {
+            0
+        };
+        (self.base(group), copy + descriptors)
+    }
+}
+
+impl<'a> View<'a> {
+    pub fn new(source: &'a dyn BlockSource, superblock: &'a Superblock) -> View<'a> {
+        View {
+            source,
+            superblock,
+            descriptors: RefCell::new(None),
+        }
+    }
+
+    pub fn block(&self, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        let size = self.superblock.block_size;
+        match block.checked_mul(size) {
+            Some(at) => tolerate(read_vec(self.source, at, size)),
+            None => Ok(None),
+        }
+    }
+
+    /// `group` is below the number of groups.
+    pub fn descriptor(&self, group: u64) -> Result<Result<Descriptor, Doubt>, ReadError> {
+        let per_block = self.superblock.descriptors_per_block();
+        let index = group / per_block;
+        let mut cached = self.descriptors.borrow_mut();
+        if cached.as_ref().is_none_or(|(at, _)| *at != index) {
+            let bytes = self.block(self.superblock.descriptor_block(index))?;
+            *cached = Some((index, bytes));
+        }
+        let Some((_, Some(block))) = cached.as_ref() else {
+            return Ok(Err(Doubt::Unreadable));
+        };
+        let size = self.superblock.descriptor_size;
+        let at = index_of(group % per_block * size);
+        let bytes = &block[at..at + index_of(size)];
+        Ok(self
+            .superblock
+            .descriptor(group, bytes)
+            .ok_or(Doubt::Descriptor))
+    }
+
+    /// A group's bitmap, one bit a cluster, checked against its sum.
+    pub fn bitmap(&self, descriptor: &Descriptor) -> Result<Result<Vec<u8>, Doubt>, ReadError> {
+        Ok(match self.bitmap_unchecked(descriptor)? {
+            None => Err(Doubt::Unreadable),
+            Some(bits) if self.superblock.bitmap_fits(descriptor, &bits) => Ok(bits),
+            Some(_) => Err(Doubt::Bitmap),
+        })
+    }
+
+    pub fn bitmap_unchecked(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, ReadError> {
+        let superblock = self.superblock;
+        let length = superblock.blocks_per_group / superblock.cluster_blocks / 8;
+        let at = descriptor.block_bitmap * superblock.block_size;
+        tolerate(read_vec(self.source, at, length))
+    }
+}
+
+/// Offsets inside a block, which is 64 KiB at most.
+pub(super) fn index_of(at: u64) -> usize {
+    usize::try_from(at).expect("an offset inside a block fits")
+}
+
+impl Superblock {
+    fn descriptor(&self, group: u64, bytes: &[u8]) -> Option<Descriptor> {
+        let fields = Fields(bytes);
+        let wide = bytes.len() >= 64;
+        let split = |low: usize, high: usize| {
+            let high = if wide { fields.u32(high)? } else { 0 };
+            Some(u64::from(fields.u32(low)?) | u64::from(high) << 32)
+        };
+        let free_high = if wide { fields.u16(0x2C)? } else { 0 };
+        let flags = fields.u16(0x12)?;
+        let inside = |block: u64, count: u64| {
+            block >= self.first_data_block
+                && block > 0
+                && block
+                    .checked_add(count)
+                    .is_some_and(|end| end <= self.blocks)
+        };
+        let inode_bitmap = split(0x4, 0x24)?;
+        let inode_table = split(0x8, 0x28)?;
+        let descriptor = Descriptor {
+            block_bitmap: split(0x0, 0x20)?,
+            inode_bitmap,
+            inode_table,
+            inodes_possible: inside(inode_bitmap, 1)
+                && inside(inode_table, self.inode_table_blocks()),
+            free_clusters: u64::from(fields.u16(0xC)?) | u64::from(free_high) << 16,
+            // The flag means something only where a sum protects it (kernel documentation, "Block Group Descriptors").
+            never_written: flags & 0x2 != 0 && self.checksums != Checksums::None,
+            bitmap_sum: match self.checksums {
+                Checksums::Metadata(_) if wide => {
+                    Sum::Full(u32::from(fields.u16(0x18)?) | u32::from(fields.u16(0x38)?) << 16)
+                }
+                Checksums::Metadata(_) => Sum::Low(fields.u16(0x18)?),
+                _ => Sum::None,
+            },
+        };
+        let possible = self.descriptor_fits(group, bytes) && inside(descriptor.block_bitmap, 1);
+        possible.then_some(descriptor)
+    }
+
+    fn descriptor_fits(&self, group: u64, bytes: &[u8]) -> bool {
+        const SUM_AT: usize = 0x1E;
+        let Some(stored) = Fields(bytes).u16(SUM_AT) else {
+            return false;
+        };
+        let Ok(group) = u32::try_from(group) else {
+            return false;
+        };
+        let number = group.to_le_bytes();
+        let (before, after) = (&bytes[..SUM_AT], &bytes[SUM_AT + 2..]);
+        match self.checksums {
+            Checksums::None => true,
+            Checksums::Descriptors(seed) => {
+                crc16(crc16(crc16(seed, &number), before), after) == stored
+            }
+            Checksums::Metadata(seed) => {
+                let sum = [&number[..], before, &[0, 0], after]
+                    .into_iter()
+                    .fold(seed, crc32c);
+                sum & 0xFFFF == u32::from(stored)
+            }
+        }
+    }
+
+    fn bitmap_fits(&self, descriptor: &Descriptor, bits: &[u8]) -> bool {
+        let Checksums::Metadata(seed) = self.checksums else {
+            return true;
+        };
+        let sum = crc32c(seed, bits);
+        match descriptor.bitmap_sum {
+            Sum::None => true,
+            Sum::Low(stored) => sum & 0xFFFF == u32::from(stored),
+            Sum::Full(stored) => sum == stored,
+        }
+    }
+}

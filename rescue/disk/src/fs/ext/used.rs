@@ -1,0 +1,304 @@
+//! The used map: every group's bitmap, with what cannot be trusted taken whole.
+
+use std::fmt;
+
+use super::bits::Bits;
+use super::gather::Gather;
+use super::groups::{Doubt, View};
+use super::superblock::{self, Superblock};
+use crate::extent::{Extent, ExtentMap};
+use crate::source::ReadError;
+
+/// Most groups looked at: 512 TiB of 4 KiB blocks.
+const GROUP_LIMIT: u64 = 1 << 22;
+/// Most extents of tables kept in memory (8 MiB): 8 Mi groups as mke2fs lays them out.
+const TABLE_LIMIT: usize = 1 << 19;
+
+#[derive(Debug)]
+pub(super) struct Mapped {
+    pub extents: ExtentMap,
+    pub doubts: Doubts,
+}
+
+/// Maps what `now` shows. `before` is the disk without its journal replayed: what is used there stays used, for
+/// a journal may also be thrown away (a kernel does so when the superblock does not ask for recovery).
+/// `more` is used whatever the bitmaps say. The text of the inner error says why nothing is proven free.
+pub(super) fn map(
+    now: &View<'_>,
+    before: Option<&View<'_>>,
+    more: &[Extent],
+) -> Result<Result<Mapped, String>, ReadError> {
+    let superblock = now.superblock;
+    if superblock.groups > GROUP_LIMIT {
+        return Ok(Err(format!(
+            "its {} groups are more than are looked at",
+            superblock.groups
+        )));
+    }
+    let Some(tables) = Tables::read(now, more)? else {
+        return Ok(Err(
+            "its tables are too scattered to be kept in memory".into()
+        ));
+    };
+    let mut doubts = Doubts::default();
+    let mut gather = Gather::new(superblock.block_size);
+    gather.push(0, superblock.first_data_block * superblock.block_size);
+    let mut free = 0;
+    for group in 0..superblock.groups {
+        let mut bits = match group_bits(now, group, &tables, &mut doubts)? {
+            Ok(bits) => bits,
+            Err(doubt) => {
+                doubts.add(doubt);
+                Bits::new(superblock.group_clusters(group), true)
+            }
+        };
+        tables.mark(superblock, group, &mut bits);
+        free += bits.free();
+        if let Some(before) = before {
+            merge_before(before, group, &mut bits)?;
+        }
+        for (from, to) in bits.used_runs() {
+            let [from, to] = [from, to].map(|at| superblock.cluster_start(group, at));
+            gather.push(from * superblock.block_size, to * superblock.block_size);
+        }
+    }
+    if doubts.whole_groups() >= superblock.groups {
+        return Ok(Err(doubts.to_string()));
+    }
+    // With bigalloc a cluster may hang over the end, so that a count in blocks is not exact.
+    if superblock.cluster_blocks == 1 && doubts.is_empty() && free != superblock.free_blocks {
+        doubts.total = Some((free, superblock.free_blocks));
+    }
+    gather.push(superblock.size_bytes(), now.source.size_bytes());
+    Ok(Ok(Mapped {
+        extents: gather.finish(),
+        doubts,
+    }))
+}
+
+impl Superblock {
+    fn group_clusters(&self, group: u64) -> u64 {
+        self.group_blocks(group).div_ceil(self.cluster_blocks)
+    }
+
+    /// First block of a group's cluster, or the end of the group.
+    fn cluster_start(&self, group: u64, cluster: u64) -> u64 {
+        let inside = (cluster * self.cluster_blocks).min(self.group_blocks(group));
+        self.group_start(group) + inside
+    }
+}
+
+fn group_bits(
+    view: &View<'_>,
+    group: u64,
+    tables: &Tables,
+    doubts: &mut Doubts,
+) -> Result<Result<Bits, Doubt>, ReadError> {
+    let superblock = view.superblock;
+    let clusters = superblock.group_clusters(group);
+    let descriptor = match view.descriptor(group)? {
+        Ok(descriptor) => descriptor,
+        Err(doubt) => return Ok(Err(doubt)),
+    };
+    if descriptor.never_written {
+        // Without flex_bg a group's tables lie in the group itself.
+        let known = tables.complete || !superblock.has(superblock::FLEX_BG);
+        return Ok(if !known {
+            Err(Doubt::Neighbour)
+        } else {
+            let (first, count) = superblock.base_blocks(group);
+            let mut bits = Bits::new(clusters, false);
+            mark_blocks(superblock, group, first, first + count, &mut bits);
+            tables.mark(superblock, group, &mut bits);
+            // A group that has lost blocks since was written to, whatever its flag says.
+            if bits.free() == descriptor.free_clusters {
+                Ok(bits)
+            } else {
+                Err(Doubt::Descriptor)
+            }
+        });
+    }
+    Ok(view.bitmap(&descriptor)?.and_then(|bytes| {
+        let bits = Bits::from_bytes(&bytes, clusters);
+        match (
+            bits.free() == descriptor.free_clusters,
+            descriptor.inodes_possible,
+        ) {
+            (true, true) => {}
+            (true, false) => doubts.inodes += 1,
+            (false, true) => doubts.counts += 1,
+            (false, false) => return Err(Doubt::Descriptor),
+        }
+        Ok(bits)
+    }))
+}
+
+/// Adds what the unreplayed disk calls used. Its sums are not asked for: after a crash its records are of
+/// different ages, and they can only add here.
+fn merge_before(before: &View<'_>, group: u64, bits: &mut Bits) -> Result<(), ReadError> {
+    let Ok(descriptor) = before.descriptor(group)? else {
+        return Ok(());
+    };
+    if !descriptor.never_written
+        && let Some(bytes) = before.bitmap_unchecked(&descriptor)?
+    {
+        bits.merge(&Bits::from_bytes(
+            &bytes,
+            before.superblock.group_clusters(group),
+        ));
+    }
+    Ok(())
+}
+
+/// Marks the clusters of a group that hold any of these blocks.
+fn mark_blocks(superblock: &Superblock, group: u64, from: u64, to: u64, bits: &mut Bits) {
+    let start = superblock.group_start(group);
+    let per = superblock.cluster_blocks;
+    bits.mark(
+        from.saturating_sub(start) / per,
+        to.saturating_sub(start).div_ceil(per),
+    );
+}
+
+/// The filesystem's own blocks, wherever they lie.
+struct Tables {
+    extents: ExtentMap,
+    /// False where a descriptor was not believed: its tables may be anywhere.
+    complete: bool,
+}
+
+impl Tables {
+    /// `None`: too many pieces.
+    fn read(view: &View<'_>, more: &[Extent]) -> Result<Option<Tables>, ReadError> {
+        let superblock = view.superblock;
+        let size = superblock.block_size;
+        let mut extents: Vec<Extent> = more.to_vec();
+        let mut complete = true;
+        // Groups laid out together have their bitmaps side by side and their inode tables too: three pieces that grow.
+        let mut growing: [Option<Extent>; 3] = [None; 3];
+        for group in 0..superblock.groups {
+            let found = view.descriptor(group)?.ok();
+            let Some(descriptor) = found.filter(|d| d.inodes_possible) else {
+                complete = false;
+                continue;
+            };
+            let own = [
+                (descriptor.block_bitmap, 1),
+                (descriptor.inode_bitmap, 1),
+                (descriptor.inode_table, superblock.inode_table_blocks()),
+            ];
+            for (piece, (block, count)) in growing.iter_mut().zip(own) {
+                let next = Extent::new(block * size, count * size);
+                *piece = match (*piece, next) {
+                    (Some(done), Some(next)) if done.end() == next.start() => {
+                        Extent::between(done.start(), next.end())
+                    }
+                    (done, next) => {
+                        extents.extend(done);
+                        next
+                    }
+                };
+            }
+            if extents.len() > TABLE_LIMIT {
+                return Ok(None);
+            }
+        }
+        extents.extend(growing.into_iter().flatten());
+        if superblock.has(superblock::MMP) && superblock.mmp_block < superblock.blocks {
+            extents.extend(Extent::new(superblock.mmp_block * size, size));
+        }
+        Ok(Some(Tables {
+            extents: ExtentMap::from(extents),
+            complete,
+        }))
+    }
+
+    /// Marks the parts that lie in a group, and the group's copy of the superblock.
+    fn mark(&self, superblock: &Superblock, group: u64, bits: &mut Bits) {
+        let size = superblock.block_size;
+        let start = superblock.group_start(group);
+        let end = start + superblock.group_blocks(group);
+        if superblock.has_super(group) {
+            mark_blocks(
+                superblock,
+                group,
+                start,
+                superblock.base_blocks(group).0 + 1,
+                bits,
+            );
+        }
+        let window = Extent::between(start * size, end * size);
+        for own in window
+            .into_iter()
+            .flat_map(|window| self.extents.within(window))
+        {
+            mark_blocks(
+                superblock,
+                group,
+                own.start() / size,
+                own.end().div_ceil(size),
+                bits,
+            );
+        }
+    }
+}
+
+/// What did not add up, in numbers of groups. Each group that is not believed is in the map whole.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Doubts {
+    unreadable: u64,
+    descriptors: u64,
+    bitmaps: u64,
+    neighbours: u64,
+    /// Groups whose bitmap is believed but whose inodes cannot be where their descriptor says.
+    inodes: u64,
+    /// Groups whose bitmap, which is believed, has another count than their descriptor.
+    counts: u64,
+    /// Free blocks counted, and as the superblock says.
+    total: Option<(u64, u64)>,
+}
+
+impl Doubts {
+    fn add(&mut self, doubt: Doubt) {
+        *match doubt {
+            Doubt::Unreadable => &mut self.unreadable,
+            Doubt::Descriptor => &mut self.descriptors,
+            Doubt::Bitmap => &mut self.bitmaps,
+            Doubt::Neighbour => &mut self.neighbours,
+        } += 1;
+    }
+
+    fn whole_groups(&self) -> u64 {
+        self.unreadable + self.descriptors + self.bitmaps + self.neighbours
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Doubts::default()
+    }
+}
+
+impl fmt::Display for Doubts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = [
+            (self.unreadable, "whose records cannot be read"),
+            (self.descriptors, "whose descriptor is damaged"),
+            (self.bitmaps, "whose bitmap has a wrong checksum"),
+            (self.neighbours, "that may hold tables of a damaged one"),
+            (self.inodes, "whose table of inodes is nowhere"),
+            (self.counts, "whose bitmap and count of free blocks differ"),
+        ];
+        let mut join = "";
+        for (count, what) in groups.into_iter().filter(|(count, _)| *count > 0) {
+            let noun = if count == 1 { "group" } else { "groups" };
+            write!(f, "{join}{count} {noun} {what}")?;
+            join = ", ";
+        }
+        if let Some((counted, said)) = self.total {
+            write!(
+                f,
+                "{join}{counted} blocks are free but its superblock says {said}"
+            )?;
+        }
+        Ok(())
+    }
+}

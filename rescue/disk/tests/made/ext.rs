@@ -1,0 +1,174 @@
+//! ext filesystems as mke2fs makes them, filled and thinned out, and what e2fsprogs says of them.
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    reason = "each test binary uses its own share"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use disk::extent::{Extent, ExtentMap};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::made::{blank, run, run_any};
+
+const PACKAGE: &str = "e2fsprogs";
+
+/// Bytes that differ from file to file and from place to place, none of them zero.
+pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8 | 1
+    })
+    .take(len)
+    .collect()
+}
+
+/// A small tree with what trees have: depth, long names, links, holes, files of every size, many in one place.
+pub fn files() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("deep/er/and/deeper")).unwrap();
+    fs::create_dir(at("many")).unwrap();
+    fs::create_dir(at("empty")).unwrap();
+    for n in 0..400u64 {
+        let len = usize::try_from(n * n % 9000).unwrap();
+        fs::write(
+            at(&format!("many/{n:03} {}", "x".repeat(n as usize % 90))),
+            bytes(n, len),
+        )
+        .unwrap();
+    }
+    for (n, len) in [0, 1, 59, 60, 61, 160, 1024, 4096, 65536, 1 << 20, 5_000_001]
+        .into_iter()
+        .enumerate()
+    {
+        fs::write(at(&format!("deep/er/file{n}")), bytes(1000 + n as u64, len)).unwrap();
+    }
+    fs::write(at("deep/er/and/deeper/grüße 文件"), "hello").unwrap();
+    std::os::unix::fs::symlink("short", at("link")).unwrap();
+    std::os::unix::fs::symlink("long/".repeat(40), at("deep/long link")).unwrap();
+    let sparse = fs::File::create(at("sparse")).unwrap();
+    for n in 0..40 {
+        std::os::unix::fs::FileExt::write_all_at(&sparse, &bytes(n, 5000), n * 200_000 + 77)
+            .unwrap();
+    }
+    sparse.set_len(40 << 20).unwrap();
+    dir
+}
+
+/// A filesystem of this size with these options, holding [`files`], every third of the many removed again.
+pub fn filled(size_bytes: u64, options: &[&str], files: &TempDir) -> NamedTempFile {
+    let file = blank(size_bytes);
+    let root = files.path().to_str().unwrap();
+    mke2fs(&file, &[options, &["-d", root]].concat());
+    let names: Vec<String> = fs::read_dir(files.path().join("many"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name[..3].parse::<u32>().unwrap() % 3 == 0)
+        .map(|name| format!("rm \"/many/{name}\"\n"))
+        .collect();
+    debugfs_write(&file, &names.concat());
+    file
+}
+
+pub fn mke2fs(file: &NamedTempFile, options: &[&str]) {
+    let path = file.path().to_str().unwrap();
+    run(
+        "mke2fs",
+        PACKAGE,
+        &[&["-q", "-F"], options, &[path]].concat(),
+        "",
+    );
+}
+
+/// Lets debugfs change the filesystem, one command a line.
+pub fn debugfs_write(file: &NamedTempFile, commands: &str) -> String {
+    run(
+        "debugfs",
+        PACKAGE,
+        &["-w", "-f", "-", file.path().to_str().unwrap()],
+        commands,
+    )
+}
+
+pub fn debugfs(file: &NamedTempFile, command: &str) -> String {
+    run(
+        "debugfs",
+        PACKAGE,
+        &["-R", command, file.path().to_str().unwrap()],
+        "",
+    )
+}
+
+/// Exit codes up to 1 mean that the filesystem is now in order.
+pub fn e2fsck(path: &Path, options: &[&str]) {
+    let (code, text) = run_any(
+        "e2fsck",
+        PACKAGE,
+        &[options, &[path.to_str().unwrap()]].concat(),
+        "",
+    );
+    assert!(code <= 1, "e2fsck {options:?}: {text}");
+}
+
+/// Free bytes of the filesystem by dumpe2fs, and the filesystem's size in bytes.
+pub fn dumpe2fs_free(path: &Path) -> (ExtentMap, u64) {
+    let text = run("dumpe2fs", PACKAGE, &[path.to_str().unwrap()], "");
+    let number = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|value| value.trim().parse::<u64>().unwrap())
+    };
+    let size = number("Block size:").unwrap();
+    let blocks = number("Block count:").unwrap();
+    let cluster = number("Cluster size:").unwrap_or(size) / size;
+    let mut free = Vec::new();
+    // The first such line is the superblock's count; those of the groups are indented.
+    for list in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("  Free blocks: "))
+    {
+        for range in list.split(", ").filter(|range| !range.trim().is_empty()) {
+            let (first, last) = range
+                .trim()
+                .split_once('-')
+                .unwrap_or((range.trim(), range.trim()));
+            let first: u64 = first.parse().unwrap();
+            // A range of clusters ends with the first block of its last cluster.
+            let end = (last.parse::<u64>().unwrap() + cluster).min(blocks);
+            free.extend(Extent::between(first * size, end * size));
+        }
+    }
+    (ExtentMap::from(free), blocks * size)
+}
+
+/// What partclone would copy of a filesystem.
+pub fn partclone_used(path: &Path) -> ExtentMap {
+    let dir = TempDir::new().unwrap();
+    let map = dir.path().join("map");
+    let args = [
+        "-D",
+        "-s",
+        path.to_str().unwrap(),
+        "-o",
+        map.to_str().unwrap(),
+        "-L",
+        "/dev/null",
+    ];
+    run("partclone.extfs", "partclone", &args, "");
+    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
+    fs::read_to_string(map)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words.len() == 3 && words[2] == "+")
+                .then(|| Extent::new(hex(words[0]), hex(words[1])).unwrap())
+        })
+        .collect()
+}
