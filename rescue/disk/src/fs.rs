@@ -4,6 +4,8 @@
 
 mod ext;
 mod fat;
+mod locked;
+mod named;
 mod ntfs;
 mod swap;
 pub mod tree;
@@ -109,7 +111,14 @@ impl fmt::Debug for Reader {
 }
 
 /// Tried in this order; the first that knows the bytes takes them.
-pub const READERS: &[Reader] = &[ext::READER, ntfs::READER, fat::READER, swap::READER];
+pub const READERS: &[Reader] = &[
+    locked::READER,
+    ext::READER,
+    ntfs::READER,
+    fat::READER,
+    swap::READER,
+    named::READER,
+];
 
 /// What stands on a partition, by the first reader that knows it.
 ///
@@ -144,4 +153,16 @@ pub fn recognise(
         (None, Some(error)) => Err(error),
         (found, None) => Ok(found),
     }
+}
+
+/// A UUID as `blkid` prints it; all zeros is none.
+fn uuid(bytes: [u8; 16]) -> Option<String> {
+    let mut printed = String::new();
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            printed.push('-');
+        }
+        printed.push_str(&format!("{byte:02x}"));
+    }
+    (bytes != [0; 16]).then_some(printed)
 }

@@ -1,14 +1,71 @@
-//! fat: placeholder until its reader lands.
+//! FAT12, FAT16 and FAT32: the used clusters by all copies of the table, and the files.
 
-use crate::fs::{Filesystem, Reader};
-use crate::source::{BlockSource, ReadError};
+mod boot;
+mod name;
+mod table;
+mod tree;
+
+use crate::extent::{Extent, ExtentMap};
+use crate::fs::{Basis, Filesystem, Reader, State, Used};
+use crate::source::{BlockSource, ReadError, read_vec};
+use boot::Boot;
 
 pub const READER: Reader = Reader {
     name: "fat",
     read,
-    tree: None,
+    tree: Some(tree::open),
 };
 
-fn read(_source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
-    Ok(None)
+/// More copies of the table than any tool makes.
+const COPIES_LIMIT: u8 = 4;
+
+fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    let Some(boot) = boot(source)? else {
+        return Ok(None);
+    };
+    let (state, used) = used(source, &boot)?;
+    Ok(Some(Filesystem {
+        kind: "vfat".into(),
+        variant: Some(boot.width.name().into()),
+        label: tree::label(source, &boot).or_else(|| boot.label.clone()),
+        uuid: boot
+            .serial
+            .map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xFFFF)),
+        block_size: u32::try_from(boot.cluster_bytes).expect("a cluster has at most 512 KiB"),
+        size_bytes: boot.size_bytes,
+        state,
+        used,
+    }))
+}
+
+fn boot(source: &dyn BlockSource) -> Result<Option<Boot>, ReadError> {
+    if source.size_bytes() < 512 {
+        return Ok(None);
+    }
+    Ok(Boot::parse(&read_vec(source, 0, 512)?))
+}
+
+fn used(source: &dyn BlockSource, boot: &Boot) -> Result<(State, Used), ReadError> {
+    let whole = |why: &str| Ok((State::Clean, Used::Whole(why.into())));
+    if boot.size_bytes > source.size_bytes() {
+        return whole("the filesystem is larger than its partition");
+    }
+    if boot.fat_count > COPIES_LIMIT {
+        return whole("it claims more copies of its table than there can be");
+    }
+    let allocation = table::allocation(source, boot)?;
+    let mut extents: ExtentMap = Extent::new(0, boot.data_start).into_iter().collect();
+    for extent in allocation.used.iter() {
+        extents.insert(extent);
+    }
+    // Behind the last whole cluster.
+    if let Some(tail) = Extent::between(boot.data_end(), source.size_bytes()) {
+        extents.insert(tail);
+    }
+    let basis = if allocation.copies_agree {
+        Basis::Records
+    } else {
+        Basis::Union
+    };
+    Ok((allocation.state, Used::Map { basis, extents }))
 }

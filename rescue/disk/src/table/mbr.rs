@@ -58,8 +58,11 @@ impl FirstSector {
                 end: guard.end().checked_sub(1),
             });
         }
+        // mkfs.fat gives a filesystem without a partition a table with one entry for all of the disk.
+        if is_filesystem(&sector) && used.iter().all(|e| e.start == 0) {
+            return Ok(FirstSector::Other);
+        }
         Ok(match used.is_empty() {
-            true if is_filesystem(&sector) => FirstSector::Other,
             true => FirstSector::Empty(sector),
             false => FirstSector::Mbr(sector),
         })

@@ -65,7 +65,7 @@ pub fn open(file: &NamedTempFile) -> FileSource {
 pub fn run_any(program: &str, package: &str, args: &[&str], stdin: &str) -> (i32, String) {
     let mut child = Command::new(program)
         .args(args)
-        .env("LC_ALL", "C")
+        .env("LC_ALL", "C.UTF-8")
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,0 +1,292 @@
+//! What is known by name only: filesystems and volumes that no reader here follows. They are kept whole.
+//!
+//! A line a kind, named as libblkid names it. A signature is long enough that it does not stand there by chance.
+
+use crate::fields::{Fields, text, text_utf16};
+use crate::fs::{Filesystem, Reader, State, Used, uuid};
+use crate::source::{BlockSource, ReadError, read_vec};
+
+pub const READER: Reader = Reader {
+    name: "named",
+    read,
+    tree: None,
+};
+
+struct Known {
+    kind: &'static str,
+    /// The signature, and where it stands; negative: before the end.
+    at: i64,
+    magic: &'static [u8],
+    uuid: Option<u64>,
+    label: Option<(u64, u64)>,
+}
+
+const fn known(
+    kind: &'static str,
+    at: i64,
+    magic: &'static [u8],
+    uuid: Option<u64>,
+    label: Option<(u64, u64)>,
+) -> Known {
+    Known {
+        kind,
+        at,
+        magic,
+        uuid,
+        label,
+    }
+}
+
+const KNOWN: &[Known] = &[
+    // Layers first: what they carry may look like a filesystem of its own.
+    known("linux_raid_member", 4096, MD, None, Some((4096 + 32, 32))),
+    known("linux_raid_member", 0, MD, None, Some((32, 32))),
+    known(
+        "bcache",
+        4096 + 24,
+        BCACHE,
+        Some(4096 + 40),
+        Some((4096 + 72, 32)),
+    ),
+    known("drbd", -4036, &[0x83, 0x74, 0x02, 0x6D], None, None),
+    known(
+        "zfs_member",
+        128 << 10,
+        &[0x0C, 0xB1, 0xBA, 0, 0, 0, 0, 0],
+        None,
+        None,
+    ),
+    known(
+        "zfs_member",
+        128 << 10,
+        &[0, 0, 0, 0, 0, 0xBA, 0xB1, 0x0C],
+        None,
+        None,
+    ),
+    known(
+        "VMFS_volume_member",
+        0x10_0000,
+        &[0x0D, 0xD0, 0x01, 0xC0],
+        None,
+        None,
+    ),
+    known("xfs", 0, b"XFSB", Some(32), Some((108, 12))),
+    known(
+        "btrfs",
+        (64 << 10) + 64,
+        b"_BHRfS_M",
+        Some((64 << 10) + 32),
+        Some(((64 << 10) + 299, 256)),
+    ),
+    known("exfat", 3, b"EXFAT   ", None, None),
+    known(
+        "f2fs",
+        1024,
+        &[0x10, 0x20, 0xF5, 0xF2],
+        Some(1024 + 108),
+        None,
+    ),
+    known("apfs", 32, b"NXSB", Some(72), None),
+    known("hfsplus", 1024, b"H+\x00\x04", None, None),
+    known("hfsplus", 1024, b"HX\x00\x05", None, None),
+    known("ReFS", 3, b"ReFS\0\0\0\0", None, None),
+    known(
+        "jfs",
+        32 << 10,
+        b"JFS1",
+        Some((32 << 10) + 136),
+        Some(((32 << 10) + 152, 16)),
+    ),
+    known(
+        "reiserfs",
+        (64 << 10) + 52,
+        b"ReIsEr",
+        Some((64 << 10) + 84),
+        Some(((64 << 10) + 100, 16)),
+    ),
+    known(
+        "reiser4",
+        64 << 10,
+        b"ReIsEr4",
+        Some((64 << 10) + 20),
+        Some(((64 << 10) + 36, 16)),
+    ),
+    known(
+        "nilfs2",
+        1024,
+        NILFS,
+        Some(1024 + 152),
+        Some((1024 + 168, 80)),
+    ),
+    known(
+        "erofs",
+        1024,
+        &[0xE2, 0xE1, 0xF5, 0xE0],
+        Some(1024 + 48),
+        Some((1024 + 64, 16)),
+    ),
+    known("squashfs", 0, b"hsqs", None, None),
+    known("iso9660", (32 << 10) + 1, b"CD001\x01", None, None),
+    known("ufs", 8192 + 1372, &[0x19, 0x01, 0x54, 0x19], None, None),
+    known(
+        "bcachefs",
+        4096 + 24,
+        BCACHEFS,
+        Some(4096 + 56),
+        Some((4096 + 72, 32)),
+    ),
+];
+
+const MD: &[u8] = &[0xFC, 0x4E, 0x2B, 0xA9, 1, 0, 0, 0];
+const BCACHE: &[u8] = &[
+    0xC6, 0x85, 0x73, 0xF6, 0x4E, 0x1A, 0x45, 0xCA, 0x82, 0x65, 0xF5, 0x7F, 0x48, 0xBA, 0x6D, 0x81,
+];
+const BCACHEFS: &[u8] = &[
+    0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF,
+];
+/// The revision, then the magic number of nilfs2's superblock.
+const NILFS: &[u8] = &[2, 0, 0, 0, 0, 0, 0x34, 0x34];
+
+fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    if let Some(found) = lvm(source)? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = md_at_end(source)? {
+        return Ok(Some(found));
+    }
+    for known in KNOWN {
+        if let Some(found) = known.read(source)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+impl Known {
+    fn read(&self, source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+        let size = source.size_bytes();
+        let Some(at) = 0i64
+            .checked_add_unsigned(if self.at < 0 { size } else { 0 })
+            .and_then(|base| u64::try_from(base + self.at).ok())
+        else {
+            return Ok(None);
+        };
+        if bytes(source, at, self.magic.len() as u64)?.as_deref() != Some(self.magic) {
+            return Ok(None);
+        }
+        let mut found = whole(self.kind, size);
+        if let Some(at) = self.uuid {
+            let raw = bytes(source, at, 16)?.and_then(|raw| raw.try_into().ok());
+            found.uuid = raw.and_then(uuid);
+        }
+        if let Some((at, len)) = self.label {
+            let raw = bytes(source, at, len)?;
+            found.label = raw.map(|raw| text(&raw)).filter(|label| !label.is_empty());
+        }
+        self.finish(source, &mut found)?;
+        Ok(Some(found))
+    }
+
+    /// Kinds whose names are not plain bytes.
+    fn finish(&self, source: &dyn BlockSource, found: &mut Filesystem) -> Result<(), ReadError> {
+        match self.kind {
+            "linux_raid_member" => {
+                let at = u64::try_from(self.at).unwrap_or(0);
+                let set = bytes(source, at + 16, 16)?.and_then(|raw| raw.try_into().ok());
+                found.uuid = set.and_then(uuid);
+            }
+            "f2fs" => {
+                let raw = bytes(source, 1024 + 124, 1024)?.unwrap_or_default();
+                found.label = Some(text_utf16(&raw)).filter(|label| !label.is_empty());
+            }
+            "exfat" => {
+                let raw = bytes(source, 100, 4)?.unwrap_or_default();
+                found.uuid = Fields(&raw)
+                    .u32(0)
+                    .map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xFFFF));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A physical volume of LVM2 has its label in one of the first four sectors.
+fn lvm(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    for sector in 0..4u64 {
+        let Some(raw) = bytes(source, sector * 512, 512)? else {
+            break;
+        };
+        let fields = Fields(&raw);
+        if fields.starts_with(0, b"LABELONE") && fields.starts_with(24, b"LVM2 001") {
+            let mut found = whole("LVM2_member", source.size_bytes());
+            found.uuid = fields.bytes(32, 32).map(text).map(|id| dashed(&id));
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// LVM writes its identifiers as 6-4-4-4-4-4-6 characters.
+fn dashed(id: &str) -> String {
+    let mut dashed = String::new();
+    for (index, letter) in id.chars().enumerate() {
+        if matches!(index, 6 | 10 | 14 | 18 | 22 | 26) {
+            dashed.push('-');
+        }
+        dashed.push(letter);
+    }
+    dashed
+}
+
+/// Linux RAID with its superblock near the end: version 0.90 in the last 64 KiB, 1.0 in the last 8 KiB.
+fn md_at_end(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    let size = source.size_bytes();
+    let old = (size & !0xFFFF).checked_sub(64 << 10);
+    let new = (size & !0xFFF).checked_sub(8 << 10);
+    for (at, magic) in [(old, &MD[..4]), (new, MD)] {
+        let Some(at) = at else { continue };
+        let Some(raw) = bytes(source, at, 512)? else {
+            continue;
+        };
+        let fields = Fields(&raw);
+        let is_old = magic.len() == 4;
+        // 0.90 counts its major version 0 and minor 90 right behind the magic number.
+        let version = !is_old || (fields.u32(4) == Some(0) && fields.u32(8) == Some(90));
+        // 1.0 says where it stands itself, in sectors.
+        let place = is_old || fields.u64(144) == Some(at / 512);
+        if fields.starts_with(0, magic) && version && place {
+            let mut found = whole("linux_raid_member", size);
+            if !is_old {
+                found.uuid = fields.array(16).and_then(uuid);
+                found.label = fields.bytes(32, 32).map(text).filter(|l| !l.is_empty());
+            }
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+fn bytes(source: &dyn BlockSource, at: u64, len: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    let inside = at
+        .checked_add(len)
+        .is_some_and(|end| end <= source.size_bytes());
+    if inside {
+        read_vec(source, at, len).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn whole(kind: &str, size_bytes: u64) -> Filesystem {
+    Filesystem {
+        kind: kind.into(),
+        variant: None,
+        label: None,
+        uuid: None,
+        block_size: 512,
+        size_bytes,
+        state: State::Clean,
+        used: Used::Whole(format!("{kind} is not read by this program")),
+    }
+}

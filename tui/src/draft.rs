@@ -1,0 +1,185 @@
+//! What the user has said so far of the job.
+
+use engine::host::Disk;
+use engine::request::{Action, Against, DiskName, Options, Place, Request};
+
+use crate::world::{World, contents, model, serial_end, summary};
+
+/// The five jobs, as a person names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Task {
+    Image,
+    Clone,
+    Restore,
+    Verify,
+    Check,
+}
+
+impl Task {
+    pub fn title(self) -> &'static str {
+        match self {
+            Task::Image => "Image a disk",
+            Task::Clone => "Clone a disk",
+            Task::Restore => "Restore an image",
+            Task::Verify => "Verify a disk",
+            Task::Check => "Check an image",
+        }
+    }
+
+    pub fn of(action: &Action) -> Task {
+        match action {
+            Action::Image { .. } => Task::Image,
+            Action::Clone { .. } => Task::Clone,
+            Action::Restore { .. } => Task::Restore,
+            Action::Verify { .. } => Task::Verify,
+            Action::Check { .. } => Task::Check,
+        }
+    }
+}
+
+/// A disk that was chosen: its name in the request, and in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pick {
+    pub name: DiskName,
+    pub words: String,
+    /// A name for its image: `windows-11-5T0A`.
+    pub slug: String,
+}
+
+impl Pick {
+    pub fn disk(disk: &Disk, world: &World) -> Pick {
+        let what = match disk.systems.first() {
+            Some(system) => system.clone(),
+            None => model(disk),
+        };
+        let mut slug = slug(&what);
+        if let Some(end) = serial_end(&disk.identity) {
+            slug.push_str(&format!("-{end}"));
+        }
+        Pick {
+            name: world.name_of(disk),
+            words: format!("{} ({})", contents(disk), summary(disk)),
+            slug,
+        }
+    }
+
+    pub fn typed(name: DiskName) -> Pick {
+        let words = name.to_string();
+        let last = words.rsplit('/').next().unwrap_or(&words);
+        Pick {
+            slug: slug(last),
+            words,
+            name,
+        }
+    }
+}
+
+/// Letters and digits, joined by single dashes; what every filesystem takes.
+fn slug(text: &str) -> String {
+    const LONGEST: usize = 40;
+    let mut out = String::new();
+    for c in text.chars().take(LONGEST) {
+        if c.is_ascii_alphanumeric() {
+            out.push(c.to_ascii_lowercase());
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    let out = out.trim_end_matches('-');
+    if out.is_empty() {
+        "disk".into()
+    } else {
+        out.into()
+    }
+}
+
+/// A job without its options yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Draft {
+    /// An image's name is still empty here.
+    pub action: Action,
+    pub from: String,
+    pub to: String,
+}
+
+impl Draft {
+    pub fn image(source: &Pick, store: Place) -> Draft {
+        Draft {
+            from: source.words.clone(),
+            to: store.to_string(),
+            action: Action::Image {
+                source: source.name.clone(),
+                store,
+                name: String::new(),
+            },
+        }
+    }
+
+    pub fn clone_to(source: &Pick, destination: &Pick) -> Draft {
+        Draft {
+            from: source.words.clone(),
+            to: destination.words.clone(),
+            action: Action::Clone {
+                source: source.name.clone(),
+                destination: destination.name.clone(),
+            },
+        }
+    }
+
+    pub fn restore(image: Place, destination: &Pick) -> Draft {
+        Draft {
+            from: image.to_string(),
+            to: destination.words.clone(),
+            action: Action::Restore {
+                image,
+                destination: destination.name.clone(),
+            },
+        }
+    }
+
+    pub fn verify(against: Against, disk: &Pick) -> Draft {
+        Draft {
+            from: match &against {
+                Against::Image(image) => image.to_string(),
+                Against::Disk(other) => other.to_string(),
+            },
+            to: disk.words.clone(),
+            action: Action::Verify {
+                against,
+                disk: disk.name.clone(),
+            },
+        }
+    }
+
+    pub fn check(image: Place) -> Draft {
+        Draft {
+            from: image.to_string(),
+            to: String::new(),
+            action: Action::Check { image },
+        }
+    }
+
+    pub fn request(&self, name: &str, options: Options) -> Request {
+        let mut action = self.action.clone();
+        if let Action::Image { name: empty, .. } = &mut action {
+            *empty = name.trim().to_owned();
+        }
+        Request { action, options }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggested_name_is_good_on_every_filesystem() {
+        assert_eq!(
+            slug("Debian GNU/Linux 12 (bookworm)"),
+            "debian-gnu-linux-12-bookworm"
+        );
+        assert_eq!(slug("..//.."), "disk");
+        assert_eq!(slug("Диск"), "disk");
+        assert!(slug(&"x".repeat(500)).len() <= 40);
+    }
+}

@@ -1,0 +1,137 @@
+//! The screens, one a file. A screen carries all it knows; the screen to go back to is part of it.
+
+pub mod ask;
+pub mod confirm;
+pub mod disk_page;
+pub mod disks;
+pub mod help;
+pub mod images;
+pub mod menu;
+pub mod options;
+pub mod plan;
+pub mod refused;
+pub mod report;
+pub mod running;
+pub mod stores;
+pub mod trouble;
+pub mod waiting;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::app::{Message, Next};
+use crate::world::World;
+
+#[derive(Debug)]
+pub enum Screen {
+    Menu(menu::Menu),
+    Disks(disks::Disks),
+    DiskPage(disk_page::DiskPage),
+    Stores(stores::Stores),
+    Images(images::Images),
+    Options(options::Options),
+    Waiting(waiting::Waiting),
+    Plan(plan::PlanPage),
+    Refused(refused::Refused),
+    Confirm(confirm::Confirm),
+    Running(running::Running),
+    Report(report::ReportPage),
+    Ask(ask::Ask),
+    Help(help::Help),
+    Trouble(trouble::Trouble),
+}
+
+impl Screen {
+    pub fn update(self, world: &World, message: Message) -> Next {
+        match self {
+            Screen::Menu(s) => s.update(world, message),
+            Screen::Disks(s) => s.update(world, message),
+            Screen::DiskPage(s) => s.update(world, message),
+            Screen::Stores(s) => s.update(world, message),
+            Screen::Images(s) => s.update(world, message),
+            Screen::Options(s) => s.update(world, message),
+            Screen::Waiting(s) => s.update(world, message),
+            Screen::Plan(s) => s.update(world, message),
+            Screen::Refused(s) => s.update(world, message),
+            Screen::Confirm(s) => s.update(world, message),
+            Screen::Running(s) => s.update(world, message),
+            Screen::Report(s) => s.update(world, message),
+            Screen::Ask(s) => s.update(world, message),
+            Screen::Help(s) => s.update(world, message),
+            Screen::Trouble(s) => s.update(world, message),
+        }
+    }
+
+    pub fn draw(&self, world: &World, area: Rect, buf: &mut Buffer) {
+        match self {
+            Screen::Menu(s) => s.draw(world, area, buf),
+            Screen::Disks(s) => s.draw(world, area, buf),
+            Screen::DiskPage(s) => s.draw(world, area, buf),
+            Screen::Stores(s) => s.draw(world, area, buf),
+            Screen::Images(s) => s.draw(world, area, buf),
+            Screen::Options(s) => s.draw(world, area, buf),
+            Screen::Waiting(s) => s.draw(world, area, buf),
+            Screen::Plan(s) => s.draw(world, area, buf),
+            Screen::Refused(s) => s.draw(world, area, buf),
+            Screen::Confirm(s) => s.draw(world, area, buf),
+            Screen::Running(s) => s.draw(world, area, buf),
+            Screen::Report(s) => s.draw(world, area, buf),
+            Screen::Ask(s) => s.draw(world, area, buf),
+            Screen::Help(s) => s.draw(world, area, buf),
+            Screen::Trouble(s) => s.draw(world, area, buf),
+        }
+    }
+
+    pub fn title(&self, world: &World) -> String {
+        match self {
+            Screen::Menu(_) => "what do you want to do?".into(),
+            Screen::Disks(s) => s.title(),
+            Screen::DiskPage(s) => s.title(world),
+            Screen::Stores(s) => s.title(),
+            Screen::Images(s) => s.title(),
+            Screen::Options(s) => s.title(),
+            Screen::Waiting(s) => s.title(),
+            Screen::Plan(s) => s.title(),
+            Screen::Refused(s) => s.title(),
+            Screen::Confirm(s) => s.title(),
+            Screen::Running(s) => s.title(),
+            Screen::Report(s) => s.title(),
+            Screen::Ask(s) => s.under.title(world),
+            Screen::Help(_) => "help".into(),
+            Screen::Trouble(_) => "a defect of this program".into(),
+        }
+    }
+
+    /// The keys that work here, with a word for each.
+    pub fn keys(&self, world: &World) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Screen::Menu(s) => s.keys(world),
+            Screen::Disks(s) => s.keys(world),
+            Screen::DiskPage(_) | Screen::Help(_) => READING.to_vec(),
+            Screen::Stores(s) => s.keys(world),
+            Screen::Images(s) => s.keys(world),
+            Screen::Options(s) => s.keys(world),
+            Screen::Waiting(_) => vec![("?", "help"), ("Esc", "back")],
+            Screen::Plan(s) => s.keys(world),
+            Screen::Refused(s) => s.keys(world),
+            Screen::Confirm(s) => s.keys(world),
+            Screen::Running(s) => s.keys(world),
+            Screen::Report(s) => s.keys(world),
+            Screen::Ask(s) => s.keys(),
+            Screen::Trouble(_) => vec![("?", "help"), ("Enter", "to the start")],
+        }
+    }
+
+    /// Whether letters go into a field now, `?` among them; F1 helps there.
+    pub fn types(&self, world: &World) -> bool {
+        match self {
+            Screen::Disks(s) => s.types(),
+            Screen::Stores(s) => s.types(world),
+            Screen::Options(s) => s.types(),
+            Screen::Confirm(_) => true,
+            _ => false,
+        }
+    }
+}
+
+const READING: &[(&str, &str)] = &[("Up/Down", "scroll"), ("Esc", "back")];

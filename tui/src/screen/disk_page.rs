@@ -1,0 +1,260 @@
+//! All that is known of one disk.
+
+use disk::layout::{Content, Layout, Owner, Region};
+use disk::size::Size;
+use engine::host::Disk;
+use engine::identity::Identity;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::app::{Message, Next};
+use crate::keys::Key;
+use crate::screen::Screen;
+use crate::theme::Theme;
+use crate::widget::{bar, chrome, page, text};
+use crate::world::{World, contents, summary, used_bytes};
+
+#[derive(Debug)]
+pub struct DiskPage {
+    identity: Identity,
+    top: usize,
+    back: Box<Screen>,
+}
+
+impl DiskPage {
+    pub fn open(identity: Identity, back: Screen) -> Screen {
+        Screen::DiskPage(DiskPage {
+            identity,
+            top: 0,
+            back: Box::new(back),
+        })
+    }
+
+    pub fn update(mut self, world: &World, message: Message) -> Next {
+        match message {
+            Message::Key(Key::Escape | Key::Enter | Key::Left) => return (*self.back, None),
+            Message::Key(key) => {
+                let inner = text_area(chrome::body(world.terminal.area()));
+                let count = self.lines(world, usize::from(inner.width)).len();
+                if let Some(top) = page::scrolled(key, self.top, count, usize::from(inner.height)) {
+                    self.top = top;
+                }
+            }
+            Message::Inventory(inventory) => {
+                let (back, effect) = self.back.update(world, Message::Inventory(inventory));
+                if world.find(&self.identity).is_none() {
+                    return (back, effect);
+                }
+                self.back = Box::new(back);
+            }
+            _ => {}
+        }
+        (Screen::DiskPage(self), None)
+    }
+
+    pub fn title(&self, world: &World) -> String {
+        let disk = world.find(&self.identity);
+        disk.map_or("a disk".into(), |d| {
+            world.terminal.theme.clean(&contents(d))
+        })
+    }
+
+    fn lines(&self, world: &World, columns: usize) -> Vec<Line<'static>> {
+        let theme = world.terminal.theme;
+        let Some(disk) = world.find(&self.identity) else {
+            return vec![Line::raw("It is no longer there.")];
+        };
+        let mut lines = partitions(disk, theme, columns);
+        lines.push(Line::raw(""));
+        lines.extend(warnings(disk, theme, columns));
+        lines.extend(facts(disk, theme, columns));
+        lines
+    }
+
+    pub fn draw(&self, world: &World, area: Rect, buf: &mut Buffer) {
+        let theme = world.terminal.theme;
+        let Some(disk) = world.find(&self.identity) else {
+            return;
+        };
+        let inner = chrome::frame(&theme.clean(&summary(disk)), theme, area, buf);
+        if let Ok(layout) = &disk.layout {
+            bar::draw(&bar::parts(layout), theme, inner, buf);
+        }
+        let rest = text_area(area);
+        page::draw(
+            self.lines(world, usize::from(rest.width)),
+            self.top,
+            theme,
+            rest,
+            buf,
+        );
+    }
+}
+
+/// Below the bar.
+fn text_area(area: Rect) -> Rect {
+    let inner = chrome::inside(area);
+    Rect {
+        y: inner.y + 3,
+        height: inner.height.saturating_sub(3),
+        ..inner
+    }
+}
+
+/// A row for each partition: number, what a person calls it, filesystem, size, used, state.
+pub fn partitions(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
+    let layout = match &disk.layout {
+        Ok(layout) => layout,
+        Err(why) => return text::paragraph("! ", &theme.clean(why), theme.bad(), columns),
+    };
+    let regions = layout.regions.iter().filter(|r| is_shown(r));
+    let mut lines: Vec<Line<'static>> = regions
+        .enumerate()
+        .flat_map(|(n, region)| partition(n, region, theme, columns))
+        .collect();
+    if lines.is_empty() {
+        lines.push(Line::raw(match &layout.table {
+            Some(table) => format!("an empty {} table: no partition", table.scheme),
+            None => "no partition table".into(),
+        }));
+    }
+    lines
+}
+
+fn is_shown(region: &Region) -> bool {
+    match &region.owner {
+        Owner::Partition { partition, .. } => partition.role != disk::table::Role::Extended,
+        Owner::Disk(Content::Filesystem(_)) => true,
+        Owner::Disk(Content::Unknown(_)) | Owner::Gap | Owner::Table => false,
+    }
+}
+
+fn partition(n: usize, region: &Region, theme: Theme, columns: usize) -> Vec<Line<'static>> {
+    const KIND: usize = 7;
+    const SIZE: usize = 8;
+    let (partition, content) = match &region.owner {
+        Owner::Partition { partition, content } => (Some(partition), content),
+        Owner::Disk(content) => (None, content),
+        Owner::Gap | Owner::Table => return Vec::new(),
+    };
+    let number = partition.map_or("-".to_owned(), |p| p.number.to_string());
+    let typed = partition.and_then(|p| p.type_name.clone().or_else(|| p.name.clone()));
+    let (label, kind, used, state) = match content {
+        Content::Filesystem(f) => (
+            f.label.clone().filter(|l| !l.is_empty()),
+            f.variant.clone().unwrap_or_else(|| f.kind.clone()),
+            used_bytes(f).map(|used| format!("{} used", Size(used))),
+            f.state.to_string(),
+        ),
+        Content::Unknown(why) => (None, String::new(), None, why.clone()),
+    };
+    let name = label.or(typed).unwrap_or_default();
+    let wide = columns.saturating_sub(3 + KIND + SIZE + 17) / 2;
+    let lead = format!(
+        "{} {} {} {}  {} ",
+        text::fit_right(&number, 2),
+        text::fit(&theme.clean(&name), wide.max(8)),
+        text::fit(&theme.clean(&kind), KIND),
+        text::fit_right(&Size(region.extent.len()).to_string(), SIZE),
+        text::fit(&used.unwrap_or_default(), 14),
+    );
+    let room = columns.saturating_sub(text::width(&lead));
+    let style = match content {
+        Content::Filesystem(f) if f.state == disk::fs::State::Clean => theme.plain(),
+        _ => theme.warn(),
+    };
+    let mut rows = text::wrap(&theme.clean(&state), room.max(8)).into_iter();
+    let first = rows.next().unwrap_or_default();
+    let mut lines = vec![Line::from(vec![
+        Span::styled(lead.clone(), theme.part(n)),
+        Span::styled(first, style),
+    ])];
+    lines.extend(
+        rows.map(|row| Line::styled(format!("{}{row}", " ".repeat(text::width(&lead))), style)),
+    );
+    lines
+}
+
+/// What speaks against touching it.
+pub fn warnings(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
+    let mut sentences = Vec::new();
+    if disk.boot_medium {
+        sentences.push("this program was started from it".to_owned());
+    }
+    if disk.read_only {
+        sentences.push("it is write-protected".to_owned());
+    }
+    sentences.extend(disk.uses.iter().map(ToString::to_string));
+    if let Ok(layout) = &disk.layout {
+        sentences.extend(notes(layout).cloned());
+    }
+    sentences
+        .iter()
+        .flat_map(|s| text::paragraph("! ", &theme.clean(s), theme.warn(), columns))
+        .collect()
+}
+
+fn notes(layout: &Layout) -> impl Iterator<Item = &String> {
+    let table = layout.table.iter().flat_map(|t| &t.notes);
+    table.chain(&layout.notes)
+}
+
+/// Names and numbers, for the label and for who wants to know.
+fn facts(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
+    let identity = &disk.identity;
+    let unknown = || "not told by the disk".to_owned();
+    let table = match &disk.layout {
+        Ok(layout) => match &layout.table {
+            Some(table) => format!("{} {}", table.scheme, table.id),
+            None => "none".into(),
+        },
+        Err(_) => "cannot be read".into(),
+    };
+    let rotates = match disk.rotational {
+        Some(true) => "rotating",
+        Some(false) => "solid state",
+        None => "not told by the disk",
+    };
+    let rows = [
+        ("Model", identity.model.clone().unwrap_or_else(unknown)),
+        (
+            "Serial number",
+            identity.serial.clone().unwrap_or_else(unknown),
+        ),
+        (
+            "World wide name",
+            identity.wwn.clone().unwrap_or_else(unknown),
+        ),
+        ("Firmware", disk.firmware.clone().unwrap_or_else(unknown)),
+        ("Connection", disk.transport.to_string()),
+        (
+            "Size",
+            format!(
+                "{} ({} bytes)",
+                Size(identity.size_bytes),
+                identity.size_bytes
+            ),
+        ),
+        (
+            "Sectors",
+            format!(
+                "{} bytes logical, {} bytes physical",
+                disk.geometry.logical_sector, disk.geometry.physical_sector
+            ),
+        ),
+        ("Kind", rotates.into()),
+        ("Partition table", table),
+        ("Seen here as", disk.path.display().to_string()),
+    ];
+    rows.iter()
+        .flat_map(|(name, value)| {
+            text::paragraph(
+                &text::fit(name, 17),
+                &theme.clean(value),
+                theme.strong(),
+                columns,
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,280 @@
+//! The job at work.
+
+use disk::size::Size;
+use engine::event::{Event, Progress, Step};
+use engine::plan::Approved;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::app::{Effect, Message, Next};
+use crate::draft::Task;
+use crate::keys::Key;
+use crate::screen::Screen;
+use crate::screen::ask::{Ask, Question};
+use crate::screen::report::ReportPage;
+use crate::screen::trouble::Trouble;
+use crate::theme::Theme;
+use crate::widget::strip::{Strip, gauge};
+use crate::widget::{chrome, page, text};
+use crate::world::World;
+
+/// The newest are kept on the screen; the report has all.
+const WARNINGS: usize = 50;
+
+#[derive(Debug)]
+pub struct Running {
+    task: Task,
+    command: String,
+    steps: Vec<Step>,
+    step: Option<Step>,
+    progress: Option<Progress>,
+    strip: Strip,
+    unreadable: Unreadable,
+    warnings: Vec<String>,
+    stop: Stop,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Unreadable {
+    places: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stop {
+    Not,
+    /// The job was told and ends at its next chunk.
+    Asked,
+}
+
+impl Running {
+    /// The one place where a job begins: only with what the engine approved.
+    pub fn start(approved: Approved) -> Next {
+        let plan = approved.plan();
+        let size = plan
+            .source
+            .as_ref()
+            .map_or(plan.used.end(), |d| d.identity.size_bytes);
+        let running = Running {
+            task: Task::of(&plan.request.action),
+            command: plan.request.to_string(),
+            steps: Vec::new(),
+            step: None,
+            progress: None,
+            strip: Strip::new(size, &plan.used),
+            unreadable: Unreadable::default(),
+            warnings: Vec::new(),
+            stop: Stop::Not,
+        };
+        let effect = Effect::Start(Box::new(approved));
+        (Screen::Running(running), Some(effect))
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stop == Stop::Asked
+    }
+
+    pub fn stopping(self) -> Running {
+        Running {
+            stop: Stop::Asked,
+            ..self
+        }
+    }
+
+    pub fn update(mut self, _world: &World, message: Message) -> Next {
+        match message {
+            Message::Key(Key::Escape | Key::Char('q')) if !self.is_stopping() => {
+                return (Ask::over(Question::StopJob, Screen::Running(self)), None);
+            }
+            Message::Job(event) => self.event(event),
+            Message::Reported(report) => return (ReportPage::open(report, self.task), None),
+            Message::Broken(text) => {
+                let command = self.command;
+                return (Screen::Trouble(Trouble { text, command }), None);
+            }
+            _ => {}
+        }
+        (Screen::Running(self), None)
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Started { steps } => self.steps = steps,
+            Event::Step { step } => {
+                self.step = Some(step);
+                self.progress = None;
+                self.strip.reached(0);
+            }
+            Event::Progress(progress) => {
+                self.step = Some(progress.step);
+                self.strip.reached(progress.position);
+                self.progress = Some(progress);
+            }
+            Event::Unreadable { extent } => {
+                self.unreadable.places += 1;
+                self.unreadable.bytes = self.unreadable.bytes.saturating_add(extent.len());
+                self.strip.unreadable(extent);
+            }
+            Event::Warning { text } => {
+                if self.warnings.len() == WARNINGS {
+                    self.warnings.remove(0);
+                }
+                self.warnings.push(text);
+            }
+            Event::Finished => self.progress = None,
+        }
+    }
+
+    pub fn title(&self) -> String {
+        format!("{}: at work", self.task.title())
+    }
+
+    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+        match self.stop {
+            Stop::Not => vec![("?", "help"), ("Esc", "stop (asks first)")],
+            Stop::Asked => vec![("?", "help"), ("", "stopping ...")],
+        }
+    }
+
+    pub fn draw(&self, world: &World, area: Rect, buf: &mut Buffer) {
+        let theme = world.terminal.theme;
+        let top = Rect { height: 9, ..area };
+        self.draw_progress(theme, top, buf);
+        let rest = area.height - top.height;
+        let strip_rows = (rest / 3).clamp(2, 12);
+        let map = Rect {
+            y: top.bottom(),
+            height: strip_rows + 3,
+            ..area
+        };
+        let inner = chrome::frame(
+            "The disk, from its first to its last sector",
+            theme,
+            map,
+            buf,
+        );
+        let cells = Rect {
+            height: strip_rows,
+            ..inner
+        };
+        self.strip.draw(theme, cells, buf);
+        let legend = Rect {
+            y: cells.bottom(),
+            height: 1,
+            ..inner
+        };
+        page::draw(vec![Strip::legend(theme)], 0, theme, legend, buf);
+        let last = Rect {
+            y: map.bottom(),
+            height: rest - map.height,
+            ..area
+        };
+        self.draw_warnings(theme, last, buf);
+    }
+
+    fn draw_progress(&self, theme: Theme, area: Rect, buf: &mut Buffer) {
+        let title = match self.stop {
+            Stop::Not => self.step_words(),
+            Stop::Asked => "Stopping at the next safe place ...".into(),
+        };
+        let inner = chrome::frame(&title, theme, area, buf);
+        let (done, total) = self
+            .progress
+            .map_or((0, 0), |p| (p.done_bytes, p.total_bytes));
+        let bar = Rect {
+            y: inner.y + 1,
+            width: inner.width.saturating_sub(6),
+            height: 1,
+            ..inner
+        };
+        gauge(done, total, theme, bar, buf);
+        let percent = percent(done, total);
+        buf.set_string(
+            bar.right(),
+            bar.y,
+            format!("{percent:>4} %"),
+            theme.strong(),
+        );
+        let below = Rect {
+            y: inner.y + 3,
+            height: inner.height.saturating_sub(3),
+            ..inner
+        };
+        page::draw(self.numbers(theme), 0, theme, below, buf);
+    }
+
+    /// `copying (1 of 4)`
+    fn step_words(&self) -> String {
+        let Some(step) = self.step else {
+            return "Starting ...".into();
+        };
+        match self.steps.iter().position(|s| *s == step) {
+            Some(n) => format!("{} ({} of {})", step.words(), n + 1, self.steps.len()),
+            None => step.words().into(),
+        }
+    }
+
+    fn numbers(&self, theme: Theme) -> Vec<Line<'static>> {
+        let cell = |name: &str, value: String| {
+            [
+                Span::raw(text::fit(name, 13)),
+                Span::styled(text::fit(&value, 23), theme.strong()),
+            ]
+        };
+        let progress = self.progress;
+        let shown = |f: fn(Progress) -> String| progress.map_or("-".to_owned(), f);
+        let done = shown(|p| format!("{} of {}", Size(p.done_bytes), Size(p.total_bytes)));
+        let rate = shown(|p| rate(p.bytes_per_second));
+        let left = shown(|p| p.seconds_left.map_or("not known yet".into(), text::span_of));
+        let written = shown(|p| Size(p.written_bytes).to_string());
+        let bad = self.unreadable;
+        let lost = match bad.places {
+            0 => Span::styled("none", theme.strong()),
+            n => Span::styled(
+                format!(
+                    "{} in {n} {}",
+                    Size(bad.bytes),
+                    if n == 1 { "place" } else { "places" }
+                ),
+                theme.bad(),
+            ),
+        };
+        let two = |a: [Span<'static>; 2], b: [Span<'static>; 2]| Line::from([a, b].concat());
+        vec![
+            two(cell("Done", done), cell("Time left", left)),
+            two(cell("Rate", rate), cell("Written", written)),
+            Line::from(vec![Span::raw(text::fit("Unreadable", 13)), lost]),
+        ]
+    }
+
+    fn draw_warnings(&self, theme: Theme, area: Rect, buf: &mut Buffer) {
+        if area.height < 3 {
+            return;
+        }
+        let inner = chrome::frame("Messages", theme, area, buf);
+        let columns = usize::from(inner.width);
+        let lines: Vec<Line<'static>> = self
+            .warnings
+            .iter()
+            .flat_map(|w| text::paragraph("! ", &theme.clean(w), theme.warn(), columns))
+            .collect();
+        let lines = match lines.is_empty() {
+            true => vec![Line::raw("none")],
+            false => lines,
+        };
+        // The newest are at the end.
+        let top = lines.len().saturating_sub(usize::from(inner.height));
+        page::draw(lines, top, theme, inner, buf);
+    }
+}
+
+fn percent(done: u64, total: u64) -> u64 {
+    let scaled = u128::from(done.min(total)) * 100 / u128::from(total.max(1));
+    u64::try_from(scaled).unwrap_or(100)
+}
+
+fn rate(bytes_per_second: f64) -> String {
+    let whole = std::time::Duration::try_from_secs_f64(bytes_per_second).map_or(0, |d| d.as_secs());
+    format!("{}/s", Size(whole))
+}
