@@ -13,32 +13,12 @@ const MIB: u64 = 1 << 20;
 
 fn gpt_disk() -> NamedTempFile {
     let file = blank(64 * MIB);
-    sgdisk(
+    sfdisk(
         &file,
-        &[
-            "-U",
-            "11112222-3333-4444-5555-666677778888",
-            "-n",
-            "1:2048:+8M",
-            "-t",
-            "1:EF00",
-            "-c",
-            "1:EFI sýstem",
-            "-n",
-            "5:0:+20M",
-            "-t",
-            "5:8300",
-            "-u",
-            "5:ABCDEF01-2345-6789-ABCD-EF0123456789",
-            "-A",
-            "5:set:2",
-            "-A",
-            "5:set:60",
-            "-n",
-            "2:0:0",
-            "-t",
-            "2:0700",
-        ],
+        "label: gpt\nlabel-id: 11112222-3333-4444-5555-666677778888\nfirst-lba: 34\n\
+         1 : start=2048, size=16384, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=\"EFI sýstem\"\n\
+         2 : start=59392, size=71000, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7\n\
+         5 : start=18432, size=40960, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, uuid=ABCDEF01-2345-6789-ABCD-EF0123456789, attrs=\"LegacyBIOSBootable GUID:60\"\n",
     );
     file
 }

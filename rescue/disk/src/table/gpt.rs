@@ -11,7 +11,7 @@ use crate::fields::{Fields, text_utf16};
 use crate::source::{BlockSource, ReadError};
 use crate::table::mbr::FirstSector;
 use crate::table::{Partition, Role, Scheme, Table};
-pub use header::{Copy, Flaw, Header};
+pub use header::{Copy, Flaw, Header, Place};
 
 /// Both copies of a table, as far as they are there.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::extent::{Extent, ExtentMap};
 use crate::fields::Fields;
 use crate::source::{BlockSource, ReadError};
 use crate::table::{PARTITION_LIMIT, Partition, Role, Scheme, Table, read_if_there};
-pub use entry::{Entry, SIGNATURE_AT, entries};
+pub use entry::{ENTRIES_AT, Entry, SIGNATURE_AT, entries};
 
 /// Longest chain of extended boot records that is followed.
 const CHAIN_LIMIT: usize = 1024;
