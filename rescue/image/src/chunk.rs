@@ -1,0 +1,221 @@
+//! A chunk: one cell of the disk's address space, or a run of cells whose content is zeros, and the small frame
+//! that stands before its data.
+
+use disk::extent::Extent;
+use disk::fields::Fields;
+
+use crate::digest::Digest;
+use crate::frame::{self, Frame};
+use crate::head::Head;
+use crate::states::{State, States};
+use crate::zeros::{RUN_LIMIT, ZeroFrames};
+
+/// Fields of a chunk frame, before the state map.
+const FIELDS: usize = 64;
+
+/// Set when a state map follows the fields.
+const HAS_STATES: u8 = 1;
+
+/// What a chunk holds. All but [`Kind::Data`] are zeros in the image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Data,
+    /// Used by something (unless the state map says otherwise), and all zeros.
+    Zero,
+    /// Nothing uses it: a restore may leave the destination as it is.
+    Free,
+    /// The disk could not give any of it.
+    Unreadable,
+    /// Nobody has tried to read it.
+    NotTried,
+}
+
+impl Kind {
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Kind::Data => 1,
+            Kind::Zero => 2,
+            Kind::Free => 3,
+            Kind::Unreadable => 4,
+            Kind::NotTried => 5,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Kind> {
+        Some(match number {
+            1 => Kind::Data,
+            2 => Kind::Zero,
+            3 => Kind::Free,
+            4 => Kind::Unreadable,
+            5 => Kind::NotTried,
+            _ => return None,
+        })
+    }
+
+    /// The state of all its granules where there is no state map.
+    pub fn state(self) -> State {
+        match self {
+            Kind::Data | Kind::Zero => State::Kept,
+            Kind::Free => State::Free,
+            Kind::Unreadable => State::Unreadable,
+            Kind::NotTried => State::NotTried,
+        }
+    }
+
+    /// The kind of zeros that are all in this state.
+    pub fn of_zeros(state: State) -> Kind {
+        match state {
+            State::Kept => Kind::Zero,
+            State::Free => Kind::Free,
+            State::Unreadable => Kind::Unreadable,
+            State::NotTried => Kind::NotTried,
+        }
+    }
+}
+
+/// What the index knows of a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Where on the disk: one cell, or for a run several.
+    pub extent: Extent,
+    pub kind: Kind,
+    /// Where in the file its chunk frame begins.
+    pub offset: u64,
+    pub header_len: u32,
+    /// Of the data frame directly behind the chunk frame.
+    pub stored_len: u32,
+    /// Of the content; zeros where the kind says everything.
+    pub digest: Digest,
+    pub(crate) flags: u8,
+}
+
+impl Entry {
+    /// Some of its granules are in another state than the rest.
+    pub fn has_states(&self) -> bool {
+        self.flags & HAS_STATES != 0
+    }
+
+    /// First byte of the file behind its data frame.
+    pub fn end(&self) -> u64 {
+        self.offset + u64::from(self.header_len) + u64::from(self.stored_len)
+    }
+
+    /// Length of its content in memory; only for [`Kind::Data`], which is never longer than a chunk.
+    pub(crate) fn content_len(&self) -> usize {
+        usize::try_from(self.extent.len()).expect("a data chunk is at most 16 MiB")
+    }
+
+    /// From numbers nobody vouches for; `None` when they cannot be right for this disk.
+    pub(crate) fn checked(self, head: &Head) -> Option<Entry> {
+        let chunk_size = u64::from(head.chunk_size);
+        let (start, len) = (self.extent.start(), self.extent.len());
+        let at_cells = start.is_multiple_of(chunk_size)
+            && (self.extent.end().is_multiple_of(chunk_size)
+                || self.extent.end() == head.geometry.size_bytes);
+        let single = len == head.cell_len(start);
+        let stored = u64::from(self.stored_len);
+        let plausible = if self.kind == Kind::Data {
+            single && stored <= bound(len)
+        } else {
+            len <= RUN_LIMIT
+                && stored == ZeroFrames::frame_len(len)
+                && (single || !self.has_states())
+        };
+        let header = header_len(if self.has_states() { len } else { 0 });
+        let fits = self.extent.end() <= head.geometry.size_bytes
+            && self.flags & !HAS_STATES == 0
+            && u64::from(self.header_len) == header
+            && self.offset.checked_add(header + stored).is_some();
+        (at_cells && plausible && fits).then_some(self)
+    }
+
+    /// 32 bytes in front of the digest: as they stand in a page.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.extent.start().to_le_bytes());
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&run_len(self.extent).to_le_bytes());
+        out.extend_from_slice(&self.stored_len.to_le_bytes());
+        out.extend_from_slice(&self.header_len.to_le_bytes());
+        out.extend_from_slice(&[self.kind.number(), self.flags, 0, 0]);
+        out.extend_from_slice(&self.digest.0);
+    }
+
+    /// The inverse of [`Entry::put`].
+    pub(crate) fn parse(bytes: &[u8], head: &Head) -> Option<Entry> {
+        let fields = Fields(bytes);
+        Entry {
+            extent: Extent::new(fields.u64(0)?, u64::from(fields.u32(16)?))?,
+            kind: Kind::from_number(fields.u8(28)?)?,
+            offset: fields.u64(8)?,
+            header_len: fields.u32(24)?,
+            stored_len: fields.u32(20)?,
+            digest: Digest(fields.array(32)?),
+            flags: fields.u8(29)?,
+        }
+        .checked(head)
+    }
+
+    /// From the chunk frame at `offset`.
+    pub(crate) fn from_header(frame: &Frame<'_>, offset: u64, head: &Head) -> Option<Entry> {
+        let fields = Fields(frame.body);
+        Entry {
+            extent: Extent::new(fields.u64(0)?, u64::from(fields.u32(8)?))?,
+            kind: Kind::from_number(fields.u8(16)?)?,
+            offset,
+            header_len: u32::try_from(frame.body.len() + frame::AROUND).ok()?,
+            stored_len: fields.u32(12)?,
+            digest: Digest(fields.array(32)?),
+            flags: fields.u8(17)?,
+        }
+        .checked(head)
+    }
+}
+
+/// Length of a chunk frame with a state map for `mapped` bytes of content (0: no map).
+pub(crate) fn header_len(mapped: u64) -> u64 {
+    let map = usize::try_from(mapped).map_or(0, States::packed_len);
+    (frame::AROUND + FIELDS + map) as u64
+}
+
+/// Puts the body of a chunk frame at `out`, which is exactly as long.
+pub(crate) fn put_body(
+    extent: Extent,
+    kind: Kind,
+    stored_len: u32,
+    digest: Digest,
+    states: Option<&States>,
+    out: &mut [u8],
+) {
+    let (fields, map) = out.split_at_mut(FIELDS);
+    fields.fill(0);
+    fields[..8].copy_from_slice(&extent.start().to_le_bytes());
+    fields[8..12].copy_from_slice(&run_len(extent).to_le_bytes());
+    fields[12..16].copy_from_slice(&stored_len.to_le_bytes());
+    fields[16] = kind.number();
+    fields[17] = if states.is_some() { HAS_STATES } else { 0 };
+    fields[32..].copy_from_slice(&digest.0);
+    if let Some(states) = states {
+        map.copy_from_slice(states.packed());
+    }
+}
+
+pub(crate) fn flags_for(states: Option<&States>) -> u8 {
+    if states.is_some() { HAS_STATES } else { 0 }
+}
+
+/// The state map of a chunk, from its chunk frame.
+pub(crate) fn states_of(frame: &Frame<'_>, entry: &Entry) -> Option<States> {
+    States::from_packed(
+        usize::try_from(entry.extent.len()).ok()?,
+        frame.body.get(FIELDS..)?,
+    )
+}
+
+/// No data frame of this content is longer (the bound that the zstd manual gives, and some room).
+pub(crate) fn bound(content: u64) -> u64 {
+    content + (content >> 8) + 1024
+}
+
+fn run_len(extent: Extent) -> u32 {
+    u32::try_from(extent.len()).expect("a chunk or run is at most 1 GiB")
+}

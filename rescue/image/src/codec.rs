@@ -1,0 +1,235 @@
+//! The work that costs time: between the content of a chunk and its frame. One for each thread.
+
+use std::fmt;
+
+use disk::extent::Extent;
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
+
+use crate::chunk::{self, Entry, Kind};
+use crate::digest::{self, Digest, LeafValue};
+use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
+use crate::states::{State, States};
+use crate::zeros;
+
+/// The default: fast. 3 is the other that pays.
+pub const LEVEL: i32 = 1;
+
+/// Makes frames out of chunks; keeps its contexts and buffers from one to the next.
+pub struct Encoder {
+    zstd: Compressor<'static>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encoder")
+    }
+}
+
+/// A chunk ready to be appended. Give it back to the encoder to use its memory again.
+#[derive(Default)]
+pub struct Encoded {
+    pub(crate) extent: Option<Extent>,
+    pub(crate) kind: Option<Kind>,
+    pub(crate) digest: Digest,
+    pub(crate) leaves: Vec<LeafValue>,
+    pub(crate) states: Option<States>,
+    pub(crate) header_len: usize,
+    pub(crate) stored_len: usize,
+    /// Chunk frame (its surroundings are filled in by the writer) and data frame; larger than what is used.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded")
+            .field("extent", &self.extent)
+            .field("kind", &self.kind)
+            .field("stored_len", &self.stored_len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Encoded {
+    pub fn extent(&self) -> Option<Extent> {
+        self.extent
+    }
+
+    pub fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// Bytes it will take in the image, without its share of the index.
+    pub fn stored_len(&self) -> usize {
+        self.header_len + self.stored_len
+    }
+}
+
+impl Encoder {
+    pub fn new(level: i32) -> Result<Encoder, ImageError> {
+        let codec = |error: std::io::Error| ImageError::Codec(error.to_string());
+        let mut zstd = Compressor::new(level).map_err(codec)?;
+        for parameter in [
+            CParameter::ChecksumFlag(true),
+            CParameter::ContentSizeFlag(true),
+        ] {
+            zstd.set_parameter(parameter).map_err(codec)?;
+        }
+        Ok(Encoder { zstd })
+    }
+
+    /// One chunk: `content` is the cell that begins at `address`, with zeros in all granules that `states` does
+    /// not call kept or unreadable. `into` may be one that was appended before.
+    pub fn encode(
+        &mut self,
+        address: u64,
+        content: &[u8],
+        states: &States,
+        into: &mut Encoded,
+    ) -> Result<(), ImageError> {
+        let extent = Extent::new(address, content.len() as u64);
+        let Some(extent) = extent.filter(|_| content.len() <= crate::head::CHUNK_LIMIT as usize)
+        else {
+            let len = content.len();
+            return Err(ImageError::Codec(format!(
+                "a chunk of {len} bytes at {address}"
+            )));
+        };
+        let uniform = states.uniform();
+        into.extent = Some(extent);
+        into.leaves.clear();
+        into.digest = Digest::default();
+        into.header_len = 0;
+        into.stored_len = 0;
+        if zeros::is_zero(content) {
+            into.kind = Some(uniform.map_or(Kind::Zero, Kind::of_zeros));
+            into.states = uniform.is_none().then(|| states.clone());
+            return Ok(());
+        }
+        into.kind = Some(Kind::Data);
+        into.states = (uniform != Some(State::Kept)).then(|| states.clone());
+        into.digest = digest::hash(content, &mut into.leaves);
+        let mapped = if into.states.is_some() {
+            extent.len()
+        } else {
+            0
+        };
+        into.header_len =
+            usize::try_from(chunk::header_len(mapped)).expect("a header is below 8 KiB");
+        let room = into.header_len + zstd::zstd_safe::compress_bound(content.len());
+        if into.bytes.len() < room {
+            into.bytes.resize(room, 0);
+        }
+        into.stored_len = self
+            .zstd
+            .compress_to_buffer(content, &mut into.bytes[into.header_len..])
+            .map_err(|error| ImageError::Codec(error.to_string()))?;
+        let stored_len = u32::try_from(into.stored_len).expect("a data frame is below 4 GiB");
+        let body = &mut into.bytes[frame::FRONT..into.header_len - 32];
+        chunk::put_body(
+            extent,
+            Kind::Data,
+            stored_len,
+            into.digest,
+            into.states.as_ref(),
+            body,
+        );
+        Ok(())
+    }
+}
+
+/// Makes content out of what is stored, and proves it.
+pub struct Decoder {
+    zstd: Decompressor<'static>,
+    leaves: Vec<LeafValue>,
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decoder")
+    }
+}
+
+/// A chunk whose content is proven.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decoded {
+    /// The state of each granule; `None` when the chunk frame that held them is damaged.
+    pub states: Option<States>,
+    /// Something around the content is damaged, though none of the content is.
+    pub blemish: Option<Blemish>,
+}
+
+/// Damage that costs no content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blemish {
+    /// The chunk frame, with the state map if there was one.
+    ChunkFrame,
+    /// The data frame decodes to the right content, but `zstd -t` would complain.
+    DataFrame,
+}
+
+/// The content could not be proven; [`crate::reader::Reader::salvage`] tells how much of it is good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damaged {
+    pub extent: Extent,
+    pub text: String,
+}
+
+impl Decoder {
+    pub fn new() -> Result<Decoder, ImageError> {
+        let zstd = Decompressor::new().map_err(|error| ImageError::Codec(error.to_string()))?;
+        let leaves = Vec::new();
+        Ok(Decoder { zstd, leaves })
+    }
+
+    /// `stored` as [`crate::reader::Reader::read_stored`] gave it. After `Ok`, `content` is what the disk held;
+    /// for kinds other than [`Kind::Data`] it is left empty, as all of it is zeros. After [`Damaged`] it holds
+    /// what came out, good only where [`crate::reader::Reader::salvage`] says so.
+    pub fn decode(
+        &mut self,
+        entry: &Entry,
+        stored: &[u8],
+        content: &mut Vec<u8>,
+    ) -> Result<Decoded, Damaged> {
+        let header_len = (entry.header_len as usize).min(stored.len());
+        let (header, data) = stored.split_at(header_len);
+        let mut decoded = chunk_frame(entry, header);
+        if entry.kind != Kind::Data {
+            content.clear();
+            return Ok(decoded);
+        }
+        content.resize(entry.content_len(), 0);
+        let outcome = self.zstd.decompress_to_buffer(data, content.as_mut_slice());
+        let complaint = match outcome {
+            Ok(len) if len == content.len() => None,
+            Ok(len) => Some(format!("{len} of {} bytes came out", content.len())),
+            Err(error) => Some(error.to_string()),
+        };
+        if digest::hash(content, &mut self.leaves) == entry.digest {
+            // The content is proven, whatever the decoder thinks of the rest of the frame.
+            if complaint.is_some() {
+                decoded.blemish = Some(Blemish::DataFrame);
+            }
+            return Ok(decoded);
+        }
+        Err(Damaged {
+            extent: entry.extent,
+            text: complaint.unwrap_or_else(|| "the content has another BLAKE3".to_owned()),
+        })
+    }
+}
+
+fn chunk_frame(entry: &Entry, header: &[u8]) -> Decoded {
+    let frame = frame::open(header, entry.offset).filter(|f| f.kind == FrameKind::Chunk);
+    let len = usize::try_from(entry.extent.len()).unwrap_or(usize::MAX);
+    let states = match &frame {
+        Some(frame) if entry.has_states() => chunk::states_of(frame, entry),
+        _ if !entry.has_states() => Some(States::all(len, entry.kind.state())),
+        _ => None,
+    };
+    Decoded {
+        states,
+        blemish: frame.is_none().then_some(Blemish::ChunkFrame),
+    }
+}

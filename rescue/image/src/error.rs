@@ -1,0 +1,105 @@
+//! Why an image could not be written or read.
+
+use std::fmt;
+
+use disk::extent::Extent;
+
+use crate::store::StoreError;
+
+/// Faults, each a sentence with the image, the fact and the remedy. Damage inside an image that can be
+/// opened is not among them: it is listed as extents.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ImageError {
+    Store(StoreError),
+    /// Nothing in the file says that it is one of ours.
+    Foreign {
+        image: String,
+        found: String,
+    },
+    /// Written by a newer version of the program.
+    Newer {
+        image: String,
+        version: u32,
+    },
+    /// Uses something that this version does not know.
+    Unknown {
+        image: String,
+        what: String,
+    },
+    /// The unfinished image belongs to another source, or the source has changed.
+    OtherSource {
+        image: String,
+        what: String,
+    },
+    /// Chunks were not given in disk order, or not in whole cells.
+    Order {
+        expected: u64,
+        given: Extent,
+    },
+    /// `finish` before the whole disk was given.
+    Incomplete {
+        expected: u64,
+        given: u64,
+    },
+    /// Something in memory or in the compressor failed.
+    Codec(String),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Store(error) => error.fmt(f),
+            ImageError::Foreign { image, found } => {
+                write!(
+                    f,
+                    "{image} is not an image of this program ({found}); choose another file"
+                )
+            }
+            ImageError::Newer { image, version } => write!(
+                f,
+                "{image} has format version {version}; this program reads up to version {}; use a newer Rescue",
+                crate::head::VERSION
+            ),
+            ImageError::Unknown { image, what } => {
+                write!(
+                    f,
+                    "{image} uses {what}, which this program does not know; use a newer Rescue"
+                )
+            }
+            ImageError::OtherSource { image, what } => write!(
+                f,
+                "{image} was begun for another state of the source ({what}); remove it to start anew, or choose another name"
+            ),
+            ImageError::Order { expected, given } => write!(
+                f,
+                "the image goes on at byte {expected}, but {} bytes at {} were given; this is a fault in the program, please report it",
+                given.len(),
+                given.start()
+            ),
+            ImageError::Incomplete { expected, given } => write!(
+                f,
+                "the image has {given} of {expected} bytes and cannot be finished; this is a fault in the program, please report it"
+            ),
+            ImageError::Codec(text) => write!(
+                f,
+                "compression failed: {text}; free some memory and repeat the command"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ImageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ImageError::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The store has already named itself, the file and the remedy.
+impl From<StoreError> for ImageError {
+    fn from(error: StoreError) -> ImageError {
+        ImageError::Store(error)
+    }
+}

@@ -1,0 +1,209 @@
+//! The head of an image: what it is an image of, and in which units it counts.
+
+use disk::fields::Fields;
+use disk::geometry::Geometry;
+
+use crate::digest::{Digest, ImageId, LEAF};
+use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
+use crate::states::GRANULE;
+
+/// The newest version of the format that this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// Content of one data frame unless memory is small.
+pub const CHUNK_SIZE: u32 = 4 << 20;
+
+/// Largest chunk that is accepted: it bounds the memory of every reader.
+pub const CHUNK_LIMIT: u32 = 16 << 20;
+
+/// [`LEAF`] and [`GRANULE`] as the head holds them.
+const LEAF_SIZE: u32 = 64 << 10;
+const GRANULE_SIZE: u32 = 4 << 10;
+const _: () = assert!(LEAF_SIZE as usize == LEAF && GRANULE_SIZE as usize == GRANULE);
+
+/// Most chunks of an image; the seek table and the pages have room for twice as many.
+const CHUNKS_LIMIT: u64 = 1 << 25;
+
+/// Length of the head's fields, which are repeated in every page and at the end.
+pub const HEAD_LEN: usize = 96;
+
+/// For somebody who looks at the first bytes in ten years.
+const FOR_PEOPLE: &[u8] = b"A disk image made by Rescue. This file is a Zstandard stream: \
+`zstd -t` checks it and `zstd -dc` is the raw disk. Its format is described in rescue/image/FORMAT.md.\n";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    pub id: ImageId,
+    pub geometry: Geometry,
+    /// Power of two, 64 KiB to 16 MiB.
+    pub chunk_size: u32,
+    /// Of the source and its used map: an unfinished image is gone on with only where it is the same.
+    pub fingerprint: Digest,
+}
+
+impl Head {
+    /// `id` must be random, never used before.
+    pub fn new(id: ImageId, geometry: Geometry, fingerprint: Digest) -> Head {
+        Head {
+            id,
+            geometry,
+            chunk_size: CHUNK_SIZE,
+            fingerprint,
+        }
+    }
+
+    /// With chunks of another size, brought into what is allowed for a disk of this size.
+    pub fn with_chunk_size(self, bytes: u32) -> Head {
+        let least = u32::try_from(self.geometry.size_bytes / CHUNKS_LIMIT).unwrap_or(u32::MAX);
+        let chunk_size = bytes
+            .max(least)
+            .clamp(LEAF_SIZE, CHUNK_LIMIT)
+            .checked_next_power_of_two()
+            .unwrap_or(CHUNK_LIMIT);
+        Head { chunk_size, ..self }
+    }
+
+    /// Length of the cell of the disk's address space that begins at `address`.
+    pub fn cell_len(&self, address: u64) -> u64 {
+        let left = self.geometry.size_bytes.saturating_sub(address);
+        left.min(u64::from(self.chunk_size) - address % u64::from(self.chunk_size))
+    }
+
+    /// Index and seek table have an end.
+    pub(crate) fn check_size(&self) -> Result<(), ImageError> {
+        if self.geometry.size_bytes / u64::from(self.chunk_size) <= CHUNKS_LIMIT {
+            return Ok(());
+        }
+        let size = self.geometry.size_bytes;
+        Err(ImageError::Codec(format!(
+            "{size} bytes are too many chunks of {}",
+            self.chunk_size
+        )))
+    }
+
+    /// Length of the head's whole frame.
+    pub(crate) fn frame_len(&self) -> u32 {
+        u32::try_from(frame::AROUND + HEAD_LEN + FOR_PEOPLE.len()).expect("the head is below 4 KiB")
+    }
+
+    pub(crate) fn build(&self, out: &mut Vec<u8>) {
+        frame::build(FrameKind::Head, self.id, 0, out, |out| {
+            self.put(out);
+            out.extend_from_slice(FOR_PEOPLE);
+        });
+    }
+
+    /// The fields, [`HEAD_LEN`] bytes.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.chunk_size.to_le_bytes());
+        out.extend_from_slice(&LEAF_SIZE.to_le_bytes());
+        out.extend_from_slice(&GRANULE_SIZE.to_le_bytes());
+        out.extend_from_slice(&self.geometry.size_bytes.to_le_bytes());
+        out.extend_from_slice(&self.geometry.logical_sector.to_le_bytes());
+        out.extend_from_slice(&self.geometry.physical_sector.to_le_bytes());
+        out.extend_from_slice(&[0; 32]);
+        out.extend_from_slice(&self.fingerprint.0);
+    }
+
+    /// From the start of a body whose frame was found whole; `image` is what a person calls the file.
+    pub(crate) fn parse(body: &[u8], id: ImageId, image: &str) -> Result<Head, ImageError> {
+        let foreign = |found: &str| ImageError::Foreign {
+            image: image.to_owned(),
+            found: found.to_owned(),
+        };
+        let unknown = |what: String| ImageError::Unknown {
+            image: image.to_owned(),
+            what,
+        };
+        let short = || foreign("its head is too short");
+        let fields = Fields(body);
+        let version = fields.u32(0).ok_or_else(short)?;
+        if version == 0 {
+            return Err(foreign("its head has no version"));
+        }
+        if version > VERSION {
+            let image = image.to_owned();
+            return Err(ImageError::Newer { image, version });
+        }
+        let number = |at| fields.u32(at).ok_or_else(short);
+        let required = fields.u64(32).ok_or_else(short)?;
+        if required != 0 {
+            return Err(unknown(format!("required features {required:#x}")));
+        }
+        let (chunk_size, leaf, granule) = (number(4)?, number(8)?, number(12)?);
+        if !chunk_size.is_power_of_two() || !(LEAF_SIZE..=CHUNK_LIMIT).contains(&chunk_size) {
+            return Err(unknown(format!("chunks of {chunk_size} bytes")));
+        }
+        if leaf != LEAF_SIZE || granule != GRANULE_SIZE {
+            return Err(unknown(format!(
+                "leaves of {leaf} and granules of {granule} bytes"
+            )));
+        }
+        let geometry = Geometry {
+            size_bytes: fields.u64(16).ok_or_else(short)?,
+            logical_sector: number(24)?,
+            physical_sector: number(28)?,
+        };
+        if geometry.size_bytes > 1 << 60 {
+            return Err(foreign("it claims a disk of more than 2^60 bytes"));
+        }
+        Ok(Head {
+            id,
+            geometry,
+            chunk_size,
+            fingerprint: Digest(fields.array(64).ok_or_else(short)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Head {
+        Head::new(
+            ImageId([3; 16]),
+            Geometry::of_file(10 << 30),
+            Digest([9; 32]),
+        )
+    }
+
+    #[test]
+    fn a_head_reads_back_as_it_was_written() {
+        let head = head().with_chunk_size(1_000_000);
+        let mut fields = Vec::new();
+        head.put(&mut fields);
+        assert_eq!(fields.len(), HEAD_LEN);
+        assert_eq!(head.chunk_size, 1 << 20);
+        assert_eq!(Head::parse(&fields, head.id, "x"), Ok(head));
+    }
+
+    #[test]
+    fn a_newer_version_and_an_unknown_feature_are_refused_with_a_sentence() {
+        let mut fields = Vec::new();
+        head().put(&mut fields);
+        fields[0] = 2;
+        let error = Head::parse(&fields, head().id, "pc.img.zst").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "pc.img.zst has format version 2; this program reads up to version 1; use a newer Rescue"
+        );
+        fields[0] = 1;
+        fields[32] = 4;
+        let error = Head::parse(&fields, head().id, "pc.img.zst").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "pc.img.zst uses required features 0x4, which this program does not know; use a newer Rescue"
+        );
+    }
+
+    #[test]
+    fn chunk_sizes_stay_in_their_range() {
+        assert_eq!(head().with_chunk_size(0).chunk_size, 64 << 10);
+        assert_eq!(head().with_chunk_size(u32::MAX).chunk_size, 16 << 20);
+        assert_eq!(head().cell_len(10 << 30), 0);
+        assert_eq!(head().cell_len((10 << 30) - 512), 512);
+    }
+}

@@ -1,0 +1,292 @@
+//! The index: pages of entries written as the image grows, and a root at the end that lists the pages.
+
+use disk::extent::Extent;
+use disk::fields::Fields;
+
+use crate::chunk::{Entry, Kind};
+use crate::digest::{Digest, ImageId, LeafValue, leaf_count};
+use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
+use crate::head::{HEAD_LEN, Head};
+
+/// Most entries of a page.
+pub const PAGE_ENTRIES: usize = 256;
+
+/// Most pages of an image: bounds the memory of a reader. At 4 MiB chunks it is enough for 256 TiB.
+pub const PAGES_LIMIT: usize = 1 << 18;
+
+const PAGE_FIELDS: usize = HEAD_LEN + 80;
+const ENTRY: usize = 64;
+const ROOT_FIELDS: usize = 8;
+const PAGE_REF: usize = 64;
+const LEAVES_FIELDS: usize = 8;
+const LEAF_RECORD: usize = 16;
+
+/// "There is no page before this one."
+const NONE: u64 = u64::MAX;
+
+/// Where a page is and which part of the disk it describes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageRef {
+    pub offset: u64,
+    pub len: u32,
+    pub entries: u32,
+    pub extent: Extent,
+    pub digest: Digest,
+}
+
+impl PageRef {
+    pub fn end(&self) -> u64 {
+        self.offset + u64::from(self.len)
+    }
+}
+
+/// Where the leaf values of a page are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeavesRef {
+    pub offset: u64,
+    pub len: u32,
+    pub digest: Digest,
+}
+
+/// A page as it stands in the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    pub head: Head,
+    pub number: u32,
+    pub previous: Option<u64>,
+    pub leaves: Option<LeavesRef>,
+    pub extent: Extent,
+    /// Ascending without gap, and in the file one behind the other.
+    pub entries: Vec<Entry>,
+}
+
+impl Page {
+    /// First byte of the file that belongs to it: the chunk frame of its first entry.
+    pub fn begin(&self) -> u64 {
+        self.entries.first().map_or(0, |entry| entry.offset)
+    }
+
+    /// Stored length and content of every frame from the first entry to this page, in the order of the file.
+    pub fn seek_entries(&self, own_len: u32, mut put: impl FnMut(u32, u32)) {
+        for entry in &self.entries {
+            put(entry.header_len, 0);
+            put(
+                entry.stored_len,
+                u32::try_from(entry.extent.len()).expect("at most 1 GiB"),
+            );
+        }
+        if let Some(leaves) = self.leaves {
+            put(leaves.len, 0);
+        }
+        put(own_len, 0);
+    }
+
+    /// How many frames that are.
+    pub fn frames(&self) -> u64 {
+        2 * self.entries.len() as u64 + 1 + u64::from(self.leaves.is_some())
+    }
+
+    pub fn build(&self, offset: u64, out: &mut Vec<u8>) {
+        frame::build(FrameKind::Page, self.head.id, offset, out, |out| {
+            let leaves = self.leaves.unwrap_or(LeavesRef {
+                offset: 0,
+                len: 0,
+                digest: Digest::default(),
+            });
+            let count = u32::try_from(self.entries.len()).expect("a page has at most 256 entries");
+            self.head.put(out);
+            out.extend_from_slice(&self.number.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+            out.extend_from_slice(&self.previous.unwrap_or(NONE).to_le_bytes());
+            out.extend_from_slice(&leaves.offset.to_le_bytes());
+            out.extend_from_slice(&leaves.len.to_le_bytes());
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&leaves.digest.0);
+            out.extend_from_slice(&self.extent.start().to_le_bytes());
+            out.extend_from_slice(&self.extent.end().to_le_bytes());
+            self.entries.iter().for_each(|entry| entry.put(out));
+        });
+    }
+
+    /// The page at the start of `bytes`; `Ok(None)` when there is none, or one that contradicts itself.
+    pub fn parse(
+        bytes: &[u8],
+        offset: u64,
+        image: &str,
+    ) -> Result<Option<(Page, PageRef)>, ImageError> {
+        let Some(frame) = frame::open(bytes, offset).filter(|f| f.kind == FrameKind::Page) else {
+            return Ok(None);
+        };
+        let head = Head::parse(frame.body, frame.id, image)?;
+        Ok(Page::fields(frame.body, head)
+            .filter(|page| page.is_consistent(offset))
+            .map(|page| {
+                let place = PageRef {
+                    offset,
+                    len: u32::try_from(frame.body.len() + frame::AROUND)
+                        .expect("a page is below 32 KiB"),
+                    entries: u32::try_from(page.entries.len())
+                        .expect("a page has at most 256 entries"),
+                    extent: page.extent,
+                    digest: frame.digest,
+                };
+                (page, place)
+            }))
+    }
+
+    fn fields(body: &[u8], head: Head) -> Option<Page> {
+        let fields = Fields(body.get(HEAD_LEN..)?);
+        let count = usize::try_from(fields.u32(4)?).ok()?;
+        let entries = body.get(PAGE_FIELDS..)?;
+        if count == 0 || count > PAGE_ENTRIES || entries.len() != count * ENTRY {
+            return None;
+        }
+        let entries = entries
+            .chunks_exact(ENTRY)
+            .map(|entry| Entry::parse(entry, &head));
+        let leaves = LeavesRef {
+            offset: fields.u64(16)?,
+            len: fields.u32(24)?,
+            digest: Digest(fields.array(32)?),
+        };
+        Some(Page {
+            head,
+            number: fields.u32(0)?,
+            previous: fields.u64(8).filter(|offset| *offset != NONE),
+            leaves: (leaves.len > 0).then_some(leaves),
+            extent: Extent::between(fields.u64(64)?, fields.u64(72)?)?,
+            entries: entries.collect::<Option<Vec<_>>>()?,
+        })
+    }
+
+    fn is_consistent(&self, offset: u64) -> bool {
+        let in_row = self.entries.windows(2).all(|pair| {
+            pair[0].extent.end() == pair[1].extent.start() && pair[0].end() == pair[1].offset
+        });
+        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
+            return false;
+        };
+        let before = match self.leaves {
+            None => last.end() == offset,
+            Some(leaves) => {
+                leaves.offset == last.end()
+                    && leaves.offset.checked_add(u64::from(leaves.len)) == Some(offset)
+                    && leaves.len as usize <= FrameKind::Leaves.limit()
+            }
+        };
+        in_row
+            && before
+            && first.extent.start() == self.extent.start()
+            && last.extent.end() == self.extent.end()
+            && self.previous.is_none_or(|previous| previous < first.offset)
+    }
+}
+
+/// Leaf values of the data chunks of a page, collected as they are appended.
+#[derive(Default, Debug)]
+pub struct Leaves {
+    count: u32,
+    records: Vec<u8>,
+}
+
+impl Leaves {
+    pub fn add(&mut self, entry: &Entry, values: &[LeafValue]) {
+        if values.is_empty() {
+            return;
+        }
+        let count = u32::try_from(values.len()).expect("a chunk has at most 256 leaves");
+        self.count += 1;
+        self.records
+            .extend_from_slice(&entry.extent.start().to_le_bytes());
+        self.records.extend_from_slice(&count.to_le_bytes());
+        self.records.extend_from_slice(&[0; 4]);
+        values
+            .iter()
+            .for_each(|value| self.records.extend_from_slice(value));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn clear(&mut self) {
+        self.count = 0;
+        self.records.clear();
+    }
+
+    pub fn build(&self, id: ImageId, offset: u64, out: &mut Vec<u8>) {
+        frame::build(FrameKind::Leaves, id, offset, out, |out| {
+            out.extend_from_slice(&self.count.to_le_bytes());
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&self.records);
+        });
+    }
+}
+
+/// The leaf values of one entry, out of the body of a leaves frame.
+pub fn leaves_of(body: &[u8], entry: &Entry) -> Option<Vec<LeafValue>> {
+    if entry.kind != Kind::Data {
+        return None;
+    }
+    let mut at = LEAVES_FIELDS;
+    loop {
+        let fields = Fields(body.get(at..)?);
+        let (address, count) = (fields.u64(0)?, usize::try_from(fields.u32(8)?).ok()?);
+        let len = count.checked_mul(16)?;
+        let values = fields.bytes(LEAF_RECORD, len)?;
+        if address == entry.extent.start() && count == leaf_count(entry.content_len()) {
+            let (values, _) = values.as_chunks::<16>();
+            return Some(values.to_vec());
+        }
+        at += LEAF_RECORD + len;
+    }
+}
+
+pub fn build_root(id: ImageId, pages: &[PageRef], offset: u64, out: &mut Vec<u8>) {
+    frame::build(FrameKind::Root, id, offset, out, |out| {
+        let count = u32::try_from(pages.len()).expect("there are at most 2^18 pages");
+        out.extend_from_slice(&count.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        for page in pages {
+            out.extend_from_slice(&page.offset.to_le_bytes());
+            out.extend_from_slice(&page.extent.start().to_le_bytes());
+            out.extend_from_slice(&page.extent.end().to_le_bytes());
+            out.extend_from_slice(&page.len.to_le_bytes());
+            out.extend_from_slice(&page.entries.to_le_bytes());
+            out.extend_from_slice(&page.digest.0);
+        }
+    });
+}
+
+/// The pages a root lists; `None` unless they cover the whole disk and lie one behind the other.
+pub fn parse_root(body: &[u8], head: &Head) -> Option<Vec<PageRef>> {
+    let fields = Fields(body);
+    let count = usize::try_from(fields.u32(0)?).ok()?;
+    let refs = body.get(ROOT_FIELDS..)?;
+    if count > PAGES_LIMIT || refs.len() != count * PAGE_REF {
+        return None;
+    }
+    let pages: Vec<PageRef> = refs
+        .chunks_exact(PAGE_REF)
+        .map(|bytes| page_ref(Fields(bytes)))
+        .collect::<Option<_>>()?;
+    let in_row = pages.windows(2).all(|pair| {
+        pair[0].extent.end() == pair[1].extent.start() && pair[0].end() <= pair[1].offset
+    });
+    let start = pages.first().map_or(0, |page| page.extent.start());
+    let end = pages.last().map_or(0, |page| page.extent.end());
+    (in_row && start == 0 && end == head.geometry.size_bytes).then_some(pages)
+}
+
+fn page_ref(fields: Fields<'_>) -> Option<PageRef> {
+    let page = PageRef {
+        offset: fields.u64(0)?,
+        len: fields.u32(24)?,
+        entries: fields.u32(28)?,
+        extent: Extent::between(fields.u64(8)?, fields.u64(16)?)?,
+        digest: Digest(fields.array(32)?),
+    };
+    let plausible = page.len as usize <= FrameKind::Page.limit() && page.offset <= u64::MAX / 2;
+    plausible.then_some(page)
+}

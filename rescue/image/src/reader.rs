@@ -1,0 +1,165 @@
+//! Reads an image: its entries in disk order, what is stored for each, and any byte of the disk.
+
+mod cache;
+mod open;
+mod page;
+mod pieces;
+mod random;
+
+use std::fmt;
+use std::sync::Mutex;
+
+use disk::extent::{Extent, ExtentMap};
+
+use crate::chunk::{Entry, Kind};
+use crate::digest::{Digest, ImageId, LEAF, leaf_value};
+use crate::end::End;
+use crate::error::ImageError;
+use crate::head::Head;
+use crate::manifest::Manifest;
+use crate::scan;
+use crate::store::{ReadFile, Store};
+use cache::Cache;
+use page::Slot;
+
+pub use pieces::{Piece, Pieces};
+
+/// An open image. Holds the list of its pages, one or two pages and a few chunks, whatever its size.
+pub struct Reader {
+    file: Box<dyn ReadFile>,
+    name: String,
+    head: Head,
+    end: Option<End>,
+    manifest: Option<Manifest>,
+    slots: Vec<Slot>,
+    notes: Vec<String>,
+    cache: Mutex<Cache>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("name", &self.name)
+            .field("head", &self.head)
+            .field("pages", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Opens the file of this name, finished or not. Where the index is damaged it is rebuilt from what is
+    /// beside the chunks, and [`Reader::notes`] says so.
+    pub fn open(store: &dyn Store, name: &str) -> Result<Reader, ImageError> {
+        open::open(store.open(name)?, format!("{}/{name}", store.describe()))
+    }
+
+    /// Store and file, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub fn id(&self) -> ImageId {
+        self.head.id
+    }
+
+    /// `None` when the image is unfinished or the manifest is damaged.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Whether its end was found: otherwise it is unfinished, cut off or damaged there.
+    pub fn is_finished(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Digest of the index of a finished image.
+    pub fn index(&self) -> Option<Digest> {
+        self.end.map(|end| end.root.digest)
+    }
+
+    pub fn stored_bytes(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// What was found damaged on opening, in sentences.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Everything the image describes, in disk order.
+    pub fn pieces(&self) -> Pieces<'_> {
+        Pieces::new(self)
+    }
+
+    /// The piece that holds this byte of the disk; `None` behind its end.
+    pub fn piece_at(&self, offset: u64) -> Result<Option<Piece>, ImageError> {
+        if offset >= self.head.geometry.size_bytes {
+            return Ok(None);
+        }
+        let nth = self
+            .slots
+            .partition_point(|slot| slot.extent.end() <= offset);
+        if nth == self.slots.len() {
+            return Ok(None);
+        }
+        Ok(self
+            .page(nth)?
+            .pieces()
+            .find(|piece| piece.extent().contains(offset)))
+    }
+
+    /// What of the disk no entry describes, because the index and the chunk frames there are gone. Damage
+    /// inside chunks shows when they are decoded.
+    pub fn damage(&self) -> Result<ExtentMap, ImageError> {
+        let mut lost = ExtentMap::new();
+        for piece in self.pieces() {
+            if let Piece::Lost(extent) = piece? {
+                lost.insert(extent);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Chunk frame and data frame of an entry, in one read. What the store cannot give becomes zeros, which
+    /// decoding finds out.
+    pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> Result<(), ImageError> {
+        let len = entry.end() - entry.offset;
+        stored.resize(
+            usize::try_from(len).expect("a stored chunk is at most 17 MiB"),
+            0,
+        );
+        if entry.end() > self.file.len() {
+            stored.fill(0);
+            let there = self.file.len().saturating_sub(entry.offset);
+            let there = usize::try_from(there).expect("it is less than the chunk");
+            scan::read_what_is_readable(&*self.file, entry.offset, &mut stored[..there])?;
+        } else {
+            scan::read_what_is_readable(&*self.file, entry.offset, stored)?;
+        }
+        Ok(())
+    }
+
+    /// After [`crate::codec::Damaged`]: the parts of the chunk that are not proven good, as extents of the
+    /// disk. They are set to zeros in `content`; everything else in it is what the disk held.
+    pub fn salvage(&self, entry: &Entry, content: &mut [u8]) -> Result<ExtentMap, ImageError> {
+        let mut damaged = ExtentMap::new();
+        if entry.kind != Kind::Data {
+            return Ok(damaged);
+        }
+        let values = self.leaves(entry)?.unwrap_or_default();
+        for (leaf, nth) in content.chunks_mut(LEAF).zip(0usize..) {
+            let value = values.get(nth);
+            if value.is_some_and(|value| leaf_value(leaf, nth as u64) == *value) {
+                continue;
+            }
+            leaf.fill(0);
+            let start = entry.extent.start() + (nth * LEAF) as u64;
+            damaged.insert(Extent::new(start, leaf.len() as u64).expect("a leaf is not empty"));
+        }
+        Ok(damaged)
+    }
+}

@@ -1,0 +1,207 @@
+//! One page of the index in memory: as it stands in the file, or rebuilt from the chunk frames.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use disk::extent::Extent;
+
+use crate::chunk::Entry;
+use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
+use crate::head::Head;
+use crate::index::{self, LeavesRef, PAGE_ENTRIES, Page, PageRef};
+use crate::reader::cache::{Cache, Values};
+use crate::reader::{Piece, Reader};
+use crate::scan;
+use crate::store::ReadFile;
+
+/// Where the index of a part of the disk is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// The part of the disk.
+    pub extent: Extent,
+    /// Its chunks lie in this part of the file, in front of the page.
+    pub begin: u64,
+    pub end: u64,
+    /// `None`: the page itself is lost.
+    pub page: Option<PageRef>,
+}
+
+/// The entries of a slot.
+#[derive(Debug)]
+pub struct Loaded {
+    extent: Extent,
+    /// Ascending; between them are gaps only where damage is.
+    entries: Vec<Entry>,
+    pub leaves: Option<LeavesRef>,
+}
+
+impl Loaded {
+    /// All of the slot's extent: entries, and what no entry describes.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        let mut at = self.extent.start();
+        let mut entries = self.entries.iter().copied().peekable();
+        std::iter::from_fn(move || {
+            let next = entries
+                .peek()
+                .map_or(self.extent.end(), |entry| entry.extent.start());
+            if let Some(lost) = Extent::between(at, next) {
+                at = next;
+                return Some(Piece::Lost(lost));
+            }
+            let entry = entries.next()?;
+            at = entry.extent.end();
+            Some(Piece::Entry(entry))
+        })
+    }
+}
+
+impl Reader {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Cache> {
+        // The cache is only a cache: whatever a panicking thread left in it is whole.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn page(&self, nth: usize) -> Result<Arc<Loaded>, ImageError> {
+        if let Some(page) = self.lock().pages.get(&nth) {
+            return Ok(page);
+        }
+        let page = Arc::new(self.load(&self.slots[nth])?);
+        self.lock().pages.put(nth, page.clone());
+        Ok(page)
+    }
+
+    fn load(&self, slot: &Slot) -> Result<Loaded, ImageError> {
+        if let Some(place) = &slot.page {
+            let found = scan::read_page(&*self.file, place.offset, &self.name)?;
+            if let Some((
+                Page {
+                    entries, leaves, ..
+                },
+                _,
+            )) = found.filter(|(_, found)| found == place)
+            {
+                return Ok(Loaded {
+                    extent: slot.extent,
+                    entries,
+                    leaves,
+                });
+            }
+        }
+        let mut walk = Walk::new(&*self.file, self.head, slot.begin, slot.end);
+        let mut entries: Vec<Entry> = Vec::new();
+        while entries.len() < PAGE_ENTRIES {
+            let Some(entry) = walk.next_entry()? else {
+                break;
+            };
+            let after = entries
+                .last()
+                .map_or(slot.extent.start(), |last| last.extent.end());
+            if entry.extent.start() >= after && entry.extent.end() <= slot.extent.end() {
+                entries.push(entry);
+            }
+        }
+        // The leaves stand behind the last chunk.
+        while walk.leaves.is_none() && walk.next_entry()?.is_some() {}
+        Ok(Loaded {
+            extent: slot.extent,
+            entries,
+            leaves: walk.leaves,
+        })
+    }
+
+    /// The leaf values of a data chunk that has several leaves, as far as they are readable.
+    pub(super) fn leaves(&self, entry: &Entry) -> Result<Option<Values>, ImageError> {
+        let nth = self
+            .slots
+            .partition_point(|slot| slot.extent.end() <= entry.extent.start());
+        if nth == self.slots.len() {
+            return Ok(None);
+        }
+        let Some(place) = self.page(nth)?.leaves else {
+            return Ok(None);
+        };
+        let cached = self.lock().leaves.get(&place.offset);
+        let frame = match cached {
+            Some(frame) => frame,
+            None => {
+                let mut frame = Vec::new();
+                if !scan::read_frame(&*self.file, place.offset, FrameKind::Leaves, &mut frame)?
+                    || frame::digest(&frame) != place.digest
+                {
+                    return Ok(None);
+                }
+                let frame = Arc::new(frame);
+                self.lock().leaves.put(place.offset, frame.clone());
+                frame
+            }
+        };
+        Ok(index::leaves_of(
+            &frame[frame::FRONT..frame.len() - 32],
+            entry,
+        ))
+    }
+}
+
+/// Goes through a part of the file from chunk frame to chunk frame; looks for the next where one is damaged.
+pub struct Walk<'a> {
+    file: &'a dyn ReadFile,
+    head: Head,
+    /// Where the next frame should be.
+    pub at: u64,
+    end: u64,
+    /// The last leaves frame that was passed.
+    pub leaves: Option<LeavesRef>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(file: &'a dyn ReadFile, head: Head, begin: u64, end: u64) -> Walk<'a> {
+        Walk {
+            file,
+            head,
+            at: begin,
+            end: end.min(file.len()),
+            leaves: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The next entry whose chunk frame is whole.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ImageError> {
+        const KINDS: &[FrameKind] = &[FrameKind::Chunk, FrameKind::Leaves];
+        while self.at < self.end {
+            if let Some(entry) = self.chunk()? {
+                self.at = entry.end();
+                return Ok(Some(entry));
+            }
+            if self.leaves_frame()? {
+                continue;
+            }
+            let next = scan::find_forward(self.file, self.at + 1, self.end, KINDS)?;
+            self.at = next.unwrap_or(self.end);
+        }
+        Ok(None)
+    }
+
+    fn chunk(&mut self) -> Result<Option<Entry>, ImageError> {
+        if !scan::read_frame(self.file, self.at, FrameKind::Chunk, &mut self.buffer)? {
+            return Ok(None);
+        }
+        let frame = frame::open(&self.buffer, self.at).filter(|frame| frame.id == self.head.id);
+        Ok(frame.and_then(|frame| Entry::from_header(&frame, self.at, &self.head)))
+    }
+
+    fn leaves_frame(&mut self) -> Result<bool, ImageError> {
+        if !scan::read_frame(self.file, self.at, FrameKind::Leaves, &mut self.buffer)? {
+            return Ok(false);
+        }
+        let len = u32::try_from(self.buffer.len()).expect("a leaves frame is below 2 MiB");
+        self.leaves = Some(LeavesRef {
+            offset: self.at,
+            len,
+            digest: frame::digest(&self.buffer),
+        });
+        self.at += u64::from(len);
+        Ok(true)
+    }
+}

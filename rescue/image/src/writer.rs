@@ -1,0 +1,436 @@
+//! Writes an image: chunks in disk order, pages as it grows, the rest at the end.
+
+mod resume;
+
+use std::fmt;
+
+use disk::extent::Extent;
+
+use crate::chunk::{self, Entry, Kind};
+use crate::codec::Encoded;
+use crate::digest::Digest;
+use crate::end::{End, FrameRef};
+use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
+use crate::head::Head;
+use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
+use crate::manifest::Manifest;
+use crate::scan;
+use crate::seek;
+use crate::store::{Append, Store, StoreError};
+use crate::zeros::{RUN_LIMIT, ZeroFrames};
+use crate::{file_name, unfinished_name};
+
+/// A page is written at the latest after so much content: that much is done again after a crash.
+const CHECKPOINT: u64 = 1 << 30;
+
+/// Seek table entries are read and written in pieces of about this size.
+const PIECE: usize = 1 << 20;
+
+/// Only what was appended and is below the last page counts; everything behind is cut off by a resume.
+pub struct Writer<'s> {
+    store: &'s dyn Store,
+    name: String,
+    file: Box<dyn Append>,
+    head: Head,
+    pages: Vec<PageRef>,
+    /// Frames of all kinds in the file.
+    frames: u64,
+    entries: Vec<Entry>,
+    leaves: Leaves,
+    /// Disk bytes with an entry.
+    written: u64,
+    /// Zeros that follow `written` and have no frame yet.
+    run: Option<(Kind, u64)>,
+    /// Content of data frames since the last page.
+    since_page: u64,
+    zeros: ZeroFrames,
+    buffer: Vec<u8>,
+}
+
+impl fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("name", &self.name)
+            .field("at", &self.at())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> Writer<'s> {
+    /// Begins `NAME.img.zst.unfinished`. [`StoreError::Taken`] when there is such a file or a finished image.
+    pub fn create(store: &'s dyn Store, name: &str, head: Head) -> Result<Writer<'s>, ImageError> {
+        let finished = file_name(name);
+        if store.exists(&finished)? {
+            let place = store.describe();
+            return Err(StoreError::Taken(format!(
+                "{place}/{finished} exists already; choose another name"
+            ))
+            .into());
+        }
+        head.check_size()?;
+        Writer::begin(store, name, store.create(&unfinished_name(name))?, head)
+    }
+
+    fn begin(
+        store: &'s dyn Store,
+        name: &str,
+        file: Box<dyn Append>,
+        head: Head,
+    ) -> Result<Writer<'s>, ImageError> {
+        let mut writer = Writer::on(store, name, file, head);
+        let mut frame = Vec::new();
+        head.build(&mut frame);
+        writer.append_frame(&frame)?;
+        writer.file.sync()?;
+        Ok(writer)
+    }
+
+    fn on(store: &'s dyn Store, name: &str, file: Box<dyn Append>, head: Head) -> Writer<'s> {
+        Writer {
+            store,
+            name: name.to_owned(),
+            file,
+            head,
+            pages: Vec::new(),
+            frames: 0,
+            entries: Vec::new(),
+            leaves: Leaves::default(),
+            written: 0,
+            run: None,
+            since_page: 0,
+            zeros: ZeroFrames::default(),
+            buffer: Vec::new(),
+        }
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The image goes on at this byte of the disk. After a resume: everything before it is in the image.
+    pub fn at(&self) -> u64 {
+        self.written + self.run.map_or(0, |(_, len)| len)
+    }
+
+    /// Length of the file so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// Appends the next chunk: the cell at [`Writer::at`].
+    pub fn append(&mut self, encoded: &mut Encoded) -> Result<(), ImageError> {
+        let (Some(extent), Some(kind)) = (encoded.extent, encoded.kind) else {
+            return Err(ImageError::Codec("nothing was encoded".into()));
+        };
+        self.expect(
+            extent,
+            extent
+                .start()
+                .checked_add(self.head.cell_len(extent.start())),
+        )?;
+        if kind != Kind::Data && encoded.states.is_none() {
+            return self.extend_run(kind, extent.len());
+        }
+        self.end_run()?;
+        if kind != Kind::Data {
+            return self.append_zeros(kind, encoded);
+        }
+        let entry = Entry {
+            extent,
+            kind,
+            offset: self.file.len(),
+            header_len: u32::try_from(encoded.header_len).expect("a chunk frame is below 8 KiB"),
+            stored_len: u32::try_from(encoded.stored_len).expect("a data frame is below 4 GiB"),
+            digest: encoded.digest,
+            flags: chunk::flags_for(encoded.states.as_ref()),
+        };
+        let frames = &mut encoded.bytes[..encoded.header_len + encoded.stored_len];
+        frame::seal(
+            FrameKind::Chunk,
+            self.head.id,
+            entry.offset,
+            &mut frames[..encoded.header_len],
+        );
+        self.file.append(frames)?;
+        self.leaves.add(&entry, &encoded.leaves);
+        self.since_page += extent.len();
+        self.add(entry)
+    }
+
+    /// Nothing uses this part of the disk, which begins at [`Writer::at`] and is whole cells.
+    pub fn free(&mut self, extent: Extent) -> Result<(), ImageError> {
+        self.zeros(extent, Kind::Free)
+    }
+
+    /// As [`Writer::free`], for any kind of zeros.
+    pub fn zeros(&mut self, extent: Extent, kind: Kind) -> Result<(), ImageError> {
+        let last = self.head.geometry.size_bytes;
+        let whole =
+            extent.end() == last || extent.end().is_multiple_of(u64::from(self.head.chunk_size));
+        self.expect(
+            extent,
+            (whole && extent.end() <= last && kind != Kind::Data).then_some(extent.end()),
+        )?;
+        self.extend_run(kind, extent.len())
+    }
+
+    /// Makes everything so far durable, so that a resume goes on from here. The engine calls it about every
+    /// 30 s; it does nothing when nothing was appended.
+    pub fn checkpoint(&mut self) -> Result<(), ImageError> {
+        self.end_run()?;
+        self.end_page_early()
+    }
+
+    /// Writes what makes it an image, and gives it its name: `NAME.img.zst`.
+    pub fn finish(mut self, manifest: &Manifest) -> Result<Finished, ImageError> {
+        self.end_run()?;
+        self.end_page()?;
+        let (expected, given) = (self.head.geometry.size_bytes, self.written);
+        if expected != given {
+            return Err(ImageError::Incomplete { expected, given });
+        }
+        let mut buffer = Vec::new();
+        let packed = manifest.pack()?;
+        frame::build(
+            FrameKind::Manifest,
+            self.head.id,
+            self.file.len(),
+            &mut buffer,
+            |out| {
+                out.extend_from_slice(&packed);
+            },
+        );
+        let manifest = self.append_frame(&buffer)?;
+        index::build_root(self.head.id, &self.pages, self.file.len(), &mut buffer);
+        let root = self.append_frame(&buffer)?;
+        let frames = self.frames + 1; // and the end
+        let seek_table_len = seek::table_len(frames);
+        let end = End {
+            head: self.head,
+            root,
+            manifest,
+            seek_table_len,
+            file_len: self.file.len() + crate::end::END_LEN as u64 + seek_table_len,
+        };
+        end.build(self.file.len(), &mut buffer);
+        let end = self.append_frame(&buffer)?;
+        self.append_seek_table(frames, &[manifest.len, root.len, end.len])?;
+        self.file.sync()?;
+        let stored_bytes = self.file.len();
+        drop(self.file);
+        let name = file_name(&self.name);
+        self.store.publish(&unfinished_name(&self.name), &name)?;
+        Ok(Finished {
+            name,
+            stored_bytes,
+            index: root.digest,
+        })
+    }
+
+    fn expect(&self, given: Extent, end: Option<u64>) -> Result<(), ImageError> {
+        let expected = self.at();
+        if given.start() == expected && end == Some(given.end()) {
+            return Ok(());
+        }
+        Err(ImageError::Order { expected, given })
+    }
+
+    fn extend_run(&mut self, kind: Kind, len: u64) -> Result<(), ImageError> {
+        let before = match self.run {
+            Some((running, before)) if running == kind => before,
+            _ => {
+                self.end_run()?;
+                0
+            }
+        };
+        let mut len = before + len;
+        while len > RUN_LIMIT {
+            self.append_run(kind, RUN_LIMIT)?;
+            len -= RUN_LIMIT;
+        }
+        self.run = Some((kind, len));
+        Ok(())
+    }
+
+    fn end_run(&mut self) -> Result<(), ImageError> {
+        match self.run.take() {
+            Some((kind, len)) => self.append_run(kind, len),
+            None => Ok(()),
+        }
+    }
+
+    fn append_run(&mut self, kind: Kind, len: u64) -> Result<(), ImageError> {
+        // While it is written the run counts as written, not as waiting.
+        self.run = None;
+        let Some(extent) = Extent::new(self.written, len) else {
+            return Ok(());
+        };
+        self.append_zero_frame(extent, kind, None)
+    }
+
+    fn append_zeros(&mut self, kind: Kind, encoded: &Encoded) -> Result<(), ImageError> {
+        let extent = encoded.extent.expect("append has looked");
+        self.append_zero_frame(extent, kind, encoded.states.as_ref())
+    }
+
+    fn append_zero_frame(
+        &mut self,
+        extent: Extent,
+        kind: Kind,
+        states: Option<&crate::states::States>,
+    ) -> Result<(), ImageError> {
+        let stored_len =
+            u32::try_from(ZeroFrames::frame_len(extent.len())).expect("at most 33 KiB");
+        let mapped = if states.is_some() { extent.len() } else { 0 };
+        let entry = Entry {
+            extent,
+            kind,
+            offset: self.file.len(),
+            header_len: u32::try_from(chunk::header_len(mapped))
+                .expect("a chunk frame is below 8 KiB"),
+            stored_len,
+            digest: Digest::default(),
+            flags: chunk::flags_for(states),
+        };
+        self.buffer.clear();
+        self.buffer.resize(entry.header_len as usize, 0);
+        let body = frame::FRONT..self.buffer.len() - 32;
+        chunk::put_body(
+            extent,
+            kind,
+            stored_len,
+            entry.digest,
+            states,
+            &mut self.buffer[body],
+        );
+        frame::seal(
+            FrameKind::Chunk,
+            self.head.id,
+            entry.offset,
+            &mut self.buffer,
+        );
+        self.zeros.write(extent.len(), &mut self.buffer);
+        self.file.append(&self.buffer)?;
+        self.add(entry)
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), ImageError> {
+        self.written = entry.extent.end();
+        self.frames += 2;
+        self.entries.push(entry);
+        if self.entries.len() == PAGE_ENTRIES {
+            self.end_page()
+        } else if self.since_page >= CHECKPOINT {
+            self.end_page_early()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Half of all pages are kept for full ones, so that there are always enough.
+    fn end_page_early(&mut self) -> Result<(), ImageError> {
+        if self.pages.len() >= PAGES_LIMIT / 2 {
+            return Ok(());
+        }
+        self.end_page()
+    }
+
+    fn end_page(&mut self) -> Result<(), ImageError> {
+        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
+            return Ok(());
+        };
+        let extent = Extent::between(first.extent.start(), last.extent.end())
+            .expect("entries are not empty");
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut leaves = None;
+        if !self.leaves.is_empty() {
+            self.leaves
+                .build(self.head.id, self.file.len(), &mut buffer);
+            let frame = self.append_frame(&buffer)?;
+            leaves = Some(index::LeavesRef {
+                offset: frame.offset,
+                len: frame.len,
+                digest: frame.digest,
+            });
+            self.leaves.clear();
+        }
+        // The page vouches for the data, so the data goes first.
+        self.file.sync()?;
+        let page = Page {
+            head: self.head,
+            number: u32::try_from(self.pages.len()).expect("there are at most 2^18 pages"),
+            previous: self.pages.last().map(|page| page.offset),
+            leaves,
+            extent,
+            entries: std::mem::take(&mut self.entries),
+        };
+        page.build(self.file.len(), &mut buffer);
+        let frame = self.append_frame(&buffer)?;
+        self.file.sync()?;
+        self.pages.push(PageRef {
+            offset: frame.offset,
+            len: frame.len,
+            entries: u32::try_from(page.entries.len()).expect("a page has at most 256 entries"),
+            extent,
+            digest: frame.digest,
+        });
+        self.entries = page.entries;
+        self.entries.clear();
+        self.since_page = 0;
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn append_frame(&mut self, bytes: &[u8]) -> Result<FrameRef, ImageError> {
+        let place = FrameRef {
+            offset: self.file.len(),
+            len: u32::try_from(bytes.len()).expect("a frame of ours is far below 4 GiB"),
+            digest: frame::digest(bytes),
+        };
+        self.file.append(bytes)?;
+        self.frames += 1;
+        Ok(place)
+    }
+
+    /// The pages hold what is needed, so they are read back, one at a time.
+    fn append_seek_table(&mut self, frames: u64, behind: &[u32]) -> Result<(), ImageError> {
+        let name = unfinished_name(&self.name);
+        let file = self.store.open(&name)?;
+        let mut out = Vec::new();
+        seek::put_start(frames, &mut out);
+        seek::put_entry(self.head.frame_len(), 0, &mut out);
+        for place in &self.pages {
+            let found = scan::read_page(&*file, place.offset, &name)?;
+            let Some((page, _)) = found.filter(|(_, found)| found == place) else {
+                let place = self.store.describe();
+                return Err(StoreError::Fault(format!(
+                    "{place}/{name} does not give back what was written; choose another store"
+                ))
+                .into());
+            };
+            page.seek_entries(place.len, |stored, content| {
+                seek::put_entry(stored, content, &mut out)
+            });
+            if out.len() >= PIECE {
+                self.file.append(&out)?;
+                out.clear();
+            }
+        }
+        behind
+            .iter()
+            .for_each(|len| seek::put_entry(*len, 0, &mut out));
+        seek::put_footer(frames, &mut out);
+        Ok(self.file.append(&out)?)
+    }
+}
+
+/// What a finished image is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// The file's name in the store.
+    pub name: String,
+    pub stored_bytes: u64,
+    /// Digest of its index: with the image's id it names this very image.
+    pub index: Digest,
+}

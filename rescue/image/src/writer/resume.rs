@@ -1,0 +1,139 @@
+//! Going on with an unfinished image from its last page.
+
+use disk::extent::Extent;
+
+use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
+use crate::head::Head;
+use crate::index::PageRef;
+use crate::scan;
+use crate::store::{ReadFile, Store, StoreError};
+use crate::writer::Writer;
+use crate::{file_name, unfinished_name};
+
+/// The pages of an unfinished image, all of them whole.
+struct Chain {
+    pages: Vec<PageRef>,
+    frames: u64,
+}
+
+impl<'s> Writer<'s> {
+    /// Goes on with `NAME.img.zst.unfinished`: what lies behind its last page is cut off, and [`Writer::at`]
+    /// says from where. `head` must describe the same disk in the same state; the image keeps its own id and
+    /// chunk size ([`Writer::head`]).
+    pub fn resume(store: &'s dyn Store, name: &str, head: &Head) -> Result<Writer<'s>, ImageError> {
+        let (unfinished, finished) = (unfinished_name(name), file_name(name));
+        let place = store.describe();
+        if store.exists(&finished)? {
+            return Err(StoreError::Taken(format!(
+                "{place}/{finished} exists already; choose another name"
+            ))
+            .into());
+        }
+        let image = format!("{place}/{unfinished}");
+        let file = store.open(&unfinished)?;
+        if file.len() < u64::from(head.frame_len()) {
+            // It was created, and not even its head became durable.
+            drop(file);
+            head.check_size()?;
+            return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head);
+        }
+        let own = same_source(own_head(&*file, &image)?, head, &image)?;
+        let chain = last_chain(&*file, &own, &image)?;
+        drop(file);
+        let end = chain
+            .pages
+            .last()
+            .map_or(u64::from(own.frame_len()), PageRef::end);
+        let mut writer = Writer::on(store, name, store.resume(&unfinished, end)?, own);
+        writer.written = chain.pages.last().map_or(0, |page| page.extent.end());
+        writer.frames = 1 + chain.frames;
+        writer.pages = chain.pages;
+        Ok(writer)
+    }
+}
+
+fn own_head(file: &dyn ReadFile, image: &str) -> Result<Head, ImageError> {
+    let mut buf = Vec::new();
+    if !scan::read_frame(file, 0, FrameKind::Head, &mut buf)? {
+        return Err(ImageError::Foreign {
+            image: image.to_owned(),
+            found: "its head is missing or damaged, so it cannot be gone on with".to_owned(),
+        });
+    }
+    let frame = frame::open(&buf, 0).expect("it was found whole");
+    Head::parse(frame.body, frame.id, image)
+}
+
+fn same_source(own: Head, head: &Head, image: &str) -> Result<Head, ImageError> {
+    let what = if own.geometry != head.geometry {
+        format!("a disk of {} bytes", own.geometry.size_bytes)
+    } else if own.fingerprint != head.fingerprint {
+        "what is in use on it was different".to_owned()
+    } else {
+        return Ok(own);
+    };
+    let image = image.to_owned();
+    Err(ImageError::OtherSource { image, what })
+}
+
+/// The longest unbroken row of pages: from the last one whose links all hold.
+fn last_chain(file: &dyn ReadFile, head: &Head, image: &str) -> Result<Chain, ImageError> {
+    let mut end = file.len();
+    loop {
+        let found = scan::find_back(file, end, &[FrameKind::Page], |offset| {
+            let page = scan::read_page(file, offset, image)?;
+            Ok(page.filter(|(page, _)| page.head == *head).map(|_| offset))
+        })?;
+        let Some(last) = found else {
+            return Ok(Chain {
+                pages: Vec::new(),
+                frames: 0,
+            });
+        };
+        match follow(file, head, last, image)? {
+            Ok(chain) => return Ok(chain),
+            Err(broken) => end = broken,
+        }
+    }
+}
+
+/// From the page at `last` back to the first; the offset of the first that is not as it should be.
+fn follow(
+    file: &dyn ReadFile,
+    head: &Head,
+    last: u64,
+    image: &str,
+) -> Result<Result<Chain, u64>, ImageError> {
+    let mut pages: Vec<PageRef> = Vec::new();
+    let mut frames = 0;
+    // Where the pages found so far begin: in the file, on the disk, in number.
+    let mut next: Option<(u64, Extent, u32)> = None;
+    let mut at = Some(last);
+    while let Some(offset) = at {
+        let Some((page, place)) = scan::read_page(file, offset, image)? else {
+            return Ok(Err(offset));
+        };
+        let joins = next.is_none_or(|(begin, extent, number)| {
+            place.end() == begin
+                && page.extent.end() == extent.start()
+                && page.number.checked_add(1) == Some(number)
+        });
+        if page.head != *head || !joins {
+            return Ok(Err(offset));
+        }
+        next = Some((page.begin(), page.extent, page.number));
+        frames += page.frames();
+        pages.push(place);
+        at = page.previous;
+    }
+    let whole = next
+        == next.filter(|(begin, extent, number)| {
+            *begin == u64::from(head.frame_len()) && extent.start() == 0 && *number == 0
+        });
+    if !whole {
+        return Ok(Err(pages.last().map_or(0, |page| page.offset)));
+    }
+    pages.reverse();
+    Ok(Ok(Chain { pages, frames }))
+}

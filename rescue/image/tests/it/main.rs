@@ -1,0 +1,7 @@
+//! The crate as its users see it: whole images, written, read, cut, damaged.
+
+#![expect(clippy::unwrap_used, reason = "every function here is part of a test")]
+
+mod making;
+mod oracle;
+mod straight;
