@@ -5,6 +5,7 @@
 //! ([`job::run`]).
 
 pub mod event;
+pub mod fake;
 pub mod host;
 pub mod identity;
 pub mod inventory;

@@ -1,8 +1,6 @@
 //! Two sides compared, byte by byte where digests do not settle it.
 
 use disk::extent::{Extent, ExtentMap};
-use disk::geometry::Geometry;
-use disk::source::{BlockSource, ReadError};
 use disk::table::edit::Patch;
 
 use super::buffer::Buffer;
@@ -19,8 +17,10 @@ const BLOCK: u64 = 4096;
 
 /// What is compared with what.
 pub struct Compare<'a> {
-    pub expected: Fetch<'a>,
-    pub actual: Fetch<'a>,
+    pub expected: &'a dyn Fetch,
+    /// Stand over what is expected: the table of a larger disk.
+    pub patches: &'a [Patch],
+    pub actual: &'a dyn Fetch,
     pub wanted: &'a ExtentMap,
     /// Known to be missing in the source: there is nothing to compare with.
     pub left_out: &'a ExtentMap,
@@ -52,7 +52,7 @@ impl Compare<'_> {
         let mut findings = Findings::default();
         let stages = Stages {
             fetch: |piece: &Piece, slot: &mut Slot| {
-                slot.missing = self.actual.piece(piece, &mut slot.actual)?;
+                slot.missing = self.actual.piece(piece, &mut slot.actual)?.bad;
                 Ok(())
             },
             work: |piece: &Piece, slot: &mut Slot| self.settle(piece, slot),
@@ -95,7 +95,9 @@ impl Compare<'_> {
         }
         let length = slot.actual.len();
         let expected = slot.expected.get_or_insert_with(|| Buffer::new(length));
-        slot.unreadable = self.expected.piece(piece, expected)?;
+        let fetched = self.expected.piece(piece, expected)?;
+        self.patch(piece, expected);
+        slot.unreadable = fetched.bad;
         let blocks = piece
             .wanted
             .iter()
@@ -104,9 +106,22 @@ impl Compare<'_> {
             .filter(|block| expected[piece.place(*block)] != slot.actual[piece.place(*block)])
             .collect::<ExtentMap>()
             .union(&slot.missing)
+            .difference(&fetched.free)
             .difference(&slot.unreadable)
             .difference(self.left_out);
         Ok(())
+    }
+
+    fn patch(&self, piece: &Piece, expected: &mut [u8]) {
+        for patch in self.patches {
+            let extent = Extent::new(patch.offset, patch.bytes.len() as u64);
+            if let Some(common) = extent.and_then(|extent| extent.intersect(piece.window)) {
+                let from = usize::try_from(common.start() - patch.offset)
+                    .expect("it lies inside the patch");
+                let to = piece.place(common);
+                expected[to.clone()].copy_from_slice(&patch.bytes[from..from + to.len()]);
+            }
+        }
     }
 }
 
@@ -119,65 +134,5 @@ impl Slot {
             unreadable: ExtentMap::new(),
             different: ExtentMap::new(),
         }
-    }
-}
-
-/// A source as it stands on a larger disk: its bytes with the patches over them, zeros behind its end.
-pub struct Patched<'a> {
-    pub source: &'a dyn BlockSource,
-    pub patches: &'a [Patch],
-    pub size_bytes: u64,
-}
-
-impl BlockSource for Patched<'_> {
-    fn geometry(&self) -> Geometry {
-        Geometry {
-            size_bytes: self.size_bytes,
-            ..self.source.geometry()
-        }
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let len = buf.len() as u64;
-        let beyond = ReadError::BeyondEnd {
-            offset,
-            len,
-            size_bytes: self.size_bytes,
-        };
-        let Some(asked) = Extent::new(offset, len) else {
-            return if len == 0 { Ok(()) } else { Err(beyond) };
-        };
-        if asked.end() > self.size_bytes {
-            return Err(beyond);
-        }
-        let inner =
-            Extent::between(0, self.source.size_bytes()).and_then(|all| all.intersect(asked));
-        let split = inner.map_or(0, |inner| index(inner.len()));
-        if split > 0 {
-            self.source.read_at(offset, &mut buf[..split])?;
-        }
-        buf[split..].fill(0);
-        for patch in self.patches {
-            let extent = Extent::new(patch.offset, patch.bytes.len() as u64);
-            if let Some(common) = extent.and_then(|extent| extent.intersect(asked)) {
-                let (from, to) = (
-                    index(common.start() - patch.offset),
-                    index(common.start() - offset),
-                );
-                let count = index(common.len());
-                buf[to..to + count].copy_from_slice(&patch.bytes[from..from + count]);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).expect("it lies inside a buffer")
-}
-
-impl std::fmt::Debug for Patched<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Patched({} patches)", self.patches.len())
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a piece, with what cannot be read noted and left as zeros.
+//! Reading a piece; what cannot be read is noted and left as zeros.
 
 use disk::extent::{Extent, ExtentMap};
 use disk::source::{BlockSource, ReadError};
@@ -10,57 +10,78 @@ use crate::event::Cancel;
 /// What is read again after a larger read failed, before single sectors are.
 const SMALLER_READ: u64 = 64 << 10;
 
-/// Reads pieces of one source.
-pub struct Fetch<'a> {
+/// Where pieces come from: a disk or an image of one.
+pub trait Fetch: Sync {
+    /// Fills the runs of the piece in `buffer`, which is for its window.
+    fn piece(&self, piece: &Piece, buffer: &mut [u8]) -> Result<Fetched, Stop>;
+}
+
+/// What is to be known of a piece beside its bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fetched {
+    /// Could not be read; zeros in the buffer.
+    pub bad: ExtentMap,
+    /// Turned out to be in use by nothing; zeros in the buffer.
+    pub free: ExtentMap,
+}
+
+/// Reads a disk. What a destination has behind the end of the disk reads as zeros.
+pub struct FromDisk<'a> {
     source: &'a dyn BlockSource,
+    size_bytes: u64,
     /// Lengths of the reads that follow a failed one, falling. What fails at the last is unreadable.
-    grains: Vec<u64>,
+    grains: [u64; 2],
     cancel: &'a Cancel,
 }
 
-/// What the bytes come from, and so how they fail.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Medium {
-    /// Fails by the physical sector: a bad one costs one failed read of each length and no more.
-    Disk,
-    /// Damaged by its leaves; there is nothing to be had below them.
-    Image,
-}
-
-impl<'a> Fetch<'a> {
-    pub fn new(source: &'a dyn BlockSource, medium: Medium, cancel: &'a Cancel) -> Fetch<'a> {
+impl<'a> FromDisk<'a> {
+    /// Goes down to the physical sector: a bad one costs one failed read of each length and no more.
+    pub fn new(source: &'a dyn BlockSource, cancel: &'a Cancel) -> FromDisk<'a> {
         let geometry = source.geometry();
         let sector = geometry
             .physical_sector
             .max(geometry.logical_sector)
             .max(512);
-        Fetch {
+        FromDisk {
             source,
-            grains: match medium {
-                Medium::Disk => vec![SMALLER_READ, u64::from(sector)],
-                Medium::Image => vec![SMALLER_READ],
-            },
+            size_bytes: geometry.size_bytes,
+            grains: [SMALLER_READ, u64::from(sector)],
             cancel,
         }
     }
+}
 
-    /// Fills the runs of the piece in `buffer`, which is for its window. Gives what could not be read.
-    pub fn piece(&self, piece: &Piece, buffer: &mut [u8]) -> Result<ExtentMap, Stop> {
+impl Fetch for FromDisk<'_> {
+    fn piece(&self, piece: &Piece, buffer: &mut [u8]) -> Result<Fetched, Stop> {
         let mut bad = ExtentMap::new();
         for run in &piece.runs {
-            if !self.read(piece, *run, buffer)? {
+            let Some(there) = Extent::between(run.start(), run.end().min(self.size_bytes)) else {
+                buffer[piece.place(*run)].fill(0);
+                continue;
+            };
+            buffer[piece.place(*run)][usize_of(there.len())..].fill(0);
+            if !self.read(piece, there, buffer)? {
                 // Around the gaps from here on: nobody wants a bad sector in free space tried.
-                for wanted in piece.wanted.iter().filter(|wanted| run.covers(**wanted)) {
-                    self.smaller(piece, *wanted, *run, &self.grains, buffer, &mut bad)?;
+                for wanted in piece
+                    .wanted
+                    .iter()
+                    .filter_map(|wanted| wanted.intersect(there))
+                {
+                    self.smaller(piece, wanted, there, &self.grains, buffer, &mut bad)?;
                 }
             }
         }
         for gap in gaps(piece) {
             buffer[piece.place(gap)].fill(0);
         }
-        Ok(bad)
+        Ok(Fetched {
+            bad,
+            free: ExtentMap::new(),
+        })
     }
+}
 
+impl FromDisk<'_> {
     /// Reads `extent` in parts of the first grain; `failed` is known to fail as a whole.
     fn smaller(
         &self,
@@ -98,6 +119,10 @@ impl<'a> Fetch<'a> {
             Err(fault) => Err(Stop::Fault(fault.to_string())),
         }
     }
+}
+
+fn usize_of(len: u64) -> usize {
+    usize::try_from(len).expect("a run fits in memory")
 }
 
 #[cfg(test)]
@@ -139,10 +164,10 @@ mod tests {
         let piece = pieces(&wanted, 1 << 20).next().unwrap();
         let mut buffer = vec![9; 1 << 20];
         let cancel = Cancel::default();
-        let bad = Fetch::new(source, Medium::Disk, &cancel)
+        let fetched = FromDisk::new(source, &cancel)
             .piece(&piece, &mut buffer)
             .unwrap();
-        (buffer, bad)
+        (buffer, fetched.bad)
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! Carrying out a clone or a restore: copy, make durable, read back.
 
-use disk::extent::ExtentMap;
-use disk::source::BlockSource;
+use disk::extent::{Extent, ExtentMap};
 
 use super::Job;
-use super::compare::{Compare, Patched};
-use super::digest::Digests;
-use super::fetch::{Fetch, Medium};
+use super::compare::Compare;
+use super::fetch::{Fetch, FromDisk};
 use super::meter::Meter;
 use super::pipeline::Stop;
 use super::record::Record;
-use super::to_disk::ToDisk;
+use super::to_disk::{Copied, ToDisk};
 use crate::event::Step;
 use crate::host::HostError;
 use crate::permit::WritePermit;
@@ -22,13 +20,15 @@ impl Job<'_> {
     pub fn onto_disk(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
         let source = self.plan.source.as_ref().expect("a clone has a source");
         let source = self.host.open_source(&source.identity).map_err(fault)?;
-        self.copy_onto(&*source, Medium::Disk, meter, report)
+        let size_bytes = source.size_bytes();
+        let fetch = FromDisk::new(&*source, self.cancel);
+        self.copy_onto(&fetch, size_bytes, meter, report)
     }
 
     pub fn copy_onto(
         &self,
-        source: &dyn BlockSource,
-        medium: Medium,
+        fetch: &dyn Fetch,
+        source_bytes: u64,
         meter: &mut Meter<'_>,
         report: &mut Report,
     ) -> Result<(), Stop> {
@@ -40,16 +40,16 @@ impl Job<'_> {
         report.resumed_bytes = record.map.finished.total_bytes();
         record.begin()?;
         report.state = record.path();
-        let copied = self.copy(source, medium, permit, &mut record, meter);
+        let copied = self.copy(fetch, source_bytes, permit, &mut record, meter);
         report.unreadable = record.map.bad.intersection(&self.plan.used);
-        let digests = copied?;
+        let copied = copied?;
         // An interruption from here on costs the reading back alone.
         record.save(meter);
         // The kernel's view of the table is a comfort, not part of the result.
         if let Err(error) = self.host.reread_table(permit) {
             meter.warn(&error.0);
         }
-        let verified = self.read_back(source, medium, permit, &digests, &record.map.bad, meter);
+        let verified = self.read_back(fetch, permit, &copied, &record.map.bad, meter);
         report.verified = verified?;
         record.end(meter);
         report.state = None;
@@ -59,17 +59,16 @@ impl Job<'_> {
     /// Copies and makes it durable. After a stop the record is kept.
     fn copy(
         &self,
-        source: &dyn BlockSource,
-        medium: Medium,
+        fetch: &dyn Fetch,
+        source_bytes: u64,
         permit: &WritePermit,
         record: &mut Record<'_>,
         meter: &mut Meter<'_>,
-    ) -> Result<Digests, Stop> {
+    ) -> Result<Copied, Stop> {
         let mut sink = self.host.open_destination(permit).map_err(fault)?;
-        let source_bytes = source.size_bytes();
         let title = self.destination_title();
         let to_disk = ToDisk {
-            fetch: Fetch::new(source, medium, self.cancel),
+            fetch,
             wanted: &self.plan.used,
             source_bytes,
             destination_bytes: self.destination_bytes(source_bytes),
@@ -83,19 +82,18 @@ impl Job<'_> {
         if copied.is_err() {
             record.keep(&mut *sink, meter);
         }
-        let digests = copied?;
+        let copied = copied?;
         meter.begin(Step::Flush, 0, 0);
         sink.finish()
             .map_err(|error| Stop::Fault(format!("{title}: {error}")))?;
-        Ok(digests)
+        Ok(copied)
     }
 
     fn read_back(
         &self,
-        source: &dyn BlockSource,
-        medium: Medium,
+        fetch: &dyn Fetch,
         permit: &WritePermit,
-        digests: &Digests,
+        copied: &Copied,
         bad: &ExtentMap,
         meter: &mut Meter<'_>,
     ) -> Result<Verified, Stop> {
@@ -105,20 +103,17 @@ impl Job<'_> {
             });
         }
         let written = self.host.open_written(permit).map_err(fault)?;
-        let expected = Patched {
-            source,
-            patches: &self.plan.patches,
-            size_bytes: written.size_bytes(),
-        };
-        let wanted = self.wanted_there();
+        let actual = FromDisk::new(&*written, self.cancel);
+        let wanted = self.wanted_there(copied);
         meter.begin(Step::Verify, wanted.total_bytes(), 0);
         let read = meter.read_bytes;
         let compare = Compare {
-            expected: Fetch::new(&expected, medium, self.cancel),
-            actual: Fetch::new(&*written, Medium::Disk, self.cancel),
+            expected: fetch,
+            patches: &self.plan.patches,
+            actual: &actual,
             wanted: &wanted,
             left_out: bad,
-            digests: Some(digests),
+            digests: Some(&copied.digests),
             tuning: self.tuning,
             cancel: self.cancel,
         };
@@ -136,14 +131,12 @@ impl Job<'_> {
         })
     }
 
-    /// What was copied and what was put where the source has something else.
-    fn wanted_there(&self) -> ExtentMap {
-        let patched =
-            self.plan.patches.iter().filter_map(|patch| {
-                disk::extent::Extent::new(patch.offset, patch.bytes.len() as u64)
-            });
-        let patched: ExtentMap = patched.collect();
-        self.plan.used.union(&patched)
+    /// What was copied, now or by an earlier run, and what was put where the source has something else.
+    fn wanted_there(&self, copied: &Copied) -> ExtentMap {
+        let patched = self.plan.patches.iter();
+        let patched = patched.filter_map(|p| Extent::new(p.offset, p.bytes.len() as u64));
+        let before = self.plan.done.finished.intersection(&self.plan.used);
+        copied.written.union(&before).union(&patched.collect())
     }
 
     fn destination_title(&self) -> String {

@@ -18,6 +18,22 @@ pub struct Piece {
 }
 
 impl Piece {
+    fn of(window: Extent, wanted: Vec<Extent>) -> Piece {
+        let runs = runs(&wanted);
+        Piece {
+            window,
+            wanted,
+            runs,
+        }
+    }
+
+    /// The piece without what turned out to be free; `None` when that is all of it.
+    pub fn without(&self, free: &ExtentMap) -> Option<Piece> {
+        let wanted: ExtentMap = self.wanted.iter().copied().collect();
+        let left: Vec<Extent> = wanted.difference(free).into();
+        (!left.is_empty()).then(|| Piece::of(self.window, left))
+    }
+
     pub fn wanted_bytes(&self) -> u64 {
         self.wanted.iter().map(|e| e.len()).sum()
     }
@@ -41,12 +57,7 @@ pub fn pieces(wanted: &ExtentMap, length: u64) -> impl Iterator<Item = Piece> + 
         let window = Extent::new(start, length.min(u64::MAX - start))?;
         at = window.end();
         let wanted: Vec<Extent> = wanted.within(window).collect();
-        let runs = runs(&wanted);
-        Some(Piece {
-            window,
-            wanted,
-            runs,
-        })
+        Some(Piece::of(window, wanted))
     })
 }
 

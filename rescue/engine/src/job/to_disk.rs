@@ -6,7 +6,7 @@ use disk::table::edit::Patch;
 
 use super::buffer::{Buffer, is_zero};
 use super::digest::{Digest, Digests, digest};
-use super::fetch::Fetch;
+use super::fetch::{Fetch, Fetched};
 use super::meter::Meter;
 use super::piece::{Piece, pieces};
 use super::pipeline::{Stages, Stop, run};
@@ -23,7 +23,7 @@ const LEAF: u64 = 64 << 10;
 
 /// What is copied and how.
 pub struct ToDisk<'a> {
-    pub fetch: Fetch<'a>,
+    pub fetch: &'a dyn Fetch,
     pub wanted: &'a ExtentMap,
     pub source_bytes: u64,
     pub destination_bytes: u64,
@@ -38,7 +38,9 @@ pub struct ToDisk<'a> {
 
 struct Slot {
     buffer: Buffer,
-    bad: ExtentMap,
+    fetched: Fetched,
+    /// The piece as it is written.
+    left: Option<Piece>,
     leaves: Vec<(Extent, Fill)>,
     digest: Option<Digest>,
 }
@@ -47,6 +49,12 @@ struct Slot {
 enum Fill {
     Zeros,
     Data,
+}
+
+/// What one run brought.
+pub struct Copied {
+    pub written: ExtentMap,
+    pub digests: Digests,
 }
 
 /// The first MiB of the destination, held back until the end.
@@ -63,7 +71,7 @@ impl ToDisk<'_> {
         sink: &mut dyn BlockSink,
         record: &mut Record<'_>,
         meter: &mut Meter<'_>,
-    ) -> Result<Digests, Stop> {
+    ) -> Result<Copied, Stop> {
         let Some(mut head) = Head::of(self.destination_bytes) else {
             return Err(Stop::Fault(format!(
                 "{} has no bytes; choose another destination",
@@ -76,24 +84,34 @@ impl ToDisk<'_> {
         let todo = todo(self.wanted, record, head.extent);
         let wanted_bytes = self.wanted.total_bytes();
         meter.begin(Step::Copy, wanted_bytes, wanted_bytes - todo.total_bytes());
-        let mut digests = Digests::new(self.tuning.piece_bytes);
         let stages = Stages {
             fetch: |piece: &Piece, slot: &mut Slot| {
-                slot.bad = self.fetch.piece(piece, &mut slot.buffer)?;
+                slot.fetched = self.fetch.piece(piece, &mut slot.buffer)?;
+                slot.left = piece.without(&slot.fetched.free);
                 Ok(())
             },
-            work: |piece: &Piece, slot: &mut Slot| {
-                self.look(piece, slot);
+            work: |_: &Piece, slot: &mut Slot| {
+                self.look(slot);
                 Ok(())
             },
         };
+        let mut copied = Copied {
+            written: ExtentMap::new(),
+            digests: Digests::new(self.tuning.piece_bytes),
+        };
         let mut commit = |piece: &Piece, slot: &mut Slot| {
             meter.read_bytes += piece.runs.iter().map(|r| r.len()).sum::<u64>();
-            meter.written_bytes += self.told(write(sink, piece, slot, &mut head))?;
-            slot.bad.iter().for_each(|bad| meter.unreadable(bad));
-            digests.add(piece, slot.digest);
+            if let Some(left) = &slot.left {
+                meter.written_bytes += self.told(write(sink, left, slot, &mut head))?;
+                left.wanted
+                    .iter()
+                    .for_each(|extent| copied.written.insert(*extent));
+                copied.digests.add(left, slot.digest);
+            }
+            let bad = &slot.fetched.bad;
+            bad.iter().for_each(|bad| meter.unreadable(bad));
             // The head counts as done when it stands on the disk.
-            record.add(&piece.wanted, &slot.bad);
+            record.add(&piece.wanted, bad);
             record.map.set(head.extent, Status::NonTried);
             meter.advance(piece.wanted_bytes(), piece.window.end());
             self.told(record.checkpoint(sink, meter))
@@ -109,14 +127,15 @@ impl ToDisk<'_> {
         )?;
         meter.begin(Step::Table, 0, 0);
         self.told(self.table(sink, head))?;
-        Ok(digests)
+        Ok(copied)
     }
 
     fn slots(&self) -> Vec<Slot> {
         let length = usize::try_from(self.tuning.piece_bytes).expect("a piece fits in memory");
         let slot = || Slot {
             buffer: Buffer::new(length),
-            bad: ExtentMap::new(),
+            fetched: Fetched::default(),
+            left: None,
             leaves: Vec::new(),
             digest: None,
         };
@@ -126,8 +145,11 @@ impl ToDisk<'_> {
     }
 
     /// Tells zeros from data, and what reading back must find.
-    fn look(&self, piece: &Piece, slot: &mut Slot) {
+    fn look(&self, slot: &mut Slot) {
         slot.leaves.clear();
+        let Some(piece) = &slot.left else {
+            return;
+        };
         for leaf in piece
             .runs
             .iter()
