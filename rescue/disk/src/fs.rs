@@ -155,6 +155,18 @@ pub fn recognise(
     }
 }
 
+/// The reader of a kind of filesystem.
+pub fn reader_of(kind: &str) -> Option<&'static Reader> {
+    let name = match kind {
+        "ext2" | "ext3" | "ext4" => "ext",
+        "ntfs" => "ntfs",
+        "vfat" => "fat",
+        "swap" | "swsuspend" => "swap",
+        _ => return None,
+    };
+    READERS.iter().find(|reader| reader.name == name)
+}
+
 /// A UUID as `blkid` prints it; all zeros is none.
 fn uuid(bytes: [u8; 16]) -> Option<String> {
     let mut printed = String::new();

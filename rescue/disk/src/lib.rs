@@ -13,5 +13,6 @@ pub mod layout;
 pub mod memory;
 pub mod size;
 pub mod source;
+pub mod systems;
 pub mod table;
 pub mod window;

@@ -92,13 +92,20 @@ pub fn read(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
             table
         })),
         (None, FirstSector::Mbr(_)) => mbr::read(source, &first),
-        (Some(found), _) if found.primary.is_ok() || fs::recognise(source)?.is_none() => {
+        (Some(found), _) if found.primary.is_ok() || !is_filesystem(source)? => {
             Ok(Some(found.table(source, &first)))
         }
-        (None, FirstSector::Empty(_)) if fs::recognise(source)?.is_none() => {
-            mbr::read(source, &first)
-        }
+        (None, FirstSector::Empty(_)) if !is_filesystem(source)? => mbr::read(source, &first),
         _ => Ok(None),
+    }
+}
+
+/// Whether the whole of the disk is known as one filesystem; a place that cannot be read is no sign of one.
+fn is_filesystem(source: &dyn BlockSource) -> Result<bool, ReadError> {
+    match fs::recognise(source) {
+        Ok(found) => Ok(found.is_some()),
+        Err(ReadError::Unreadable(_) | ReadError::BeyondEnd { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

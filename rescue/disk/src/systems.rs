@@ -1,0 +1,106 @@
+//! Which operating systems are on a disk: what a person knows it by.
+
+use crate::extent::Extent;
+use crate::fields::text;
+use crate::fs::tree::{self, Case, NodeKind, Tree, TreeError};
+use crate::fs::{self, Filesystem};
+use crate::layout::{Content, Layout, Owner};
+use crate::source::BlockSource;
+use crate::window::Window;
+
+/// An os-release has about 400 bytes.
+const RELEASE_LIMIT: u64 = 64 << 10;
+/// Longest name shown.
+const NAME_LIMIT: usize = 80;
+
+/// In disk order and each once: `Debian GNU/Linux 12 (bookworm)`, `Windows`, `EFI boot loaders: Microsoft`.
+/// What cannot be read says nothing; only a few directories and one small file a partition are looked at.
+pub fn of(source: &dyn BlockSource, layout: &Layout) -> Vec<String> {
+    let mut systems = Vec::new();
+    for region in &layout.regions {
+        let (Owner::Partition { content, .. } | Owner::Disk(content)) = &region.owner else {
+            continue;
+        };
+        if let Content::Filesystem(filesystem) = content {
+            for system in on(source, region.extent, filesystem) {
+                if !systems.contains(&system) {
+                    systems.push(system);
+                }
+            }
+        }
+    }
+    systems
+}
+
+fn on(source: &dyn BlockSource, extent: Extent, filesystem: &Filesystem) -> Vec<String> {
+    let open = fs::reader_of(&filesystem.kind).and_then(|reader| reader.tree);
+    let (Some(open), Some(window)) = (open, Window::new(source, extent)) else {
+        return Vec::new();
+    };
+    let Ok(tree) = open(&window) else {
+        return Vec::new();
+    };
+    [
+        linux(tree.as_ref(), &window),
+        windows(tree.as_ref()),
+        loaders(tree.as_ref()),
+    ]
+    .into_iter()
+    .filter_map(|found| found.ok().flatten())
+    .collect()
+}
+
+/// `/etc/os-release` is most often a link to the file in `/usr/lib` (os-release(5)), so that one comes first.
+fn linux(tree: &dyn Tree, source: &dyn BlockSource) -> Result<Option<String>, TreeError> {
+    for path in [
+        ["usr", "lib", "os-release"].as_slice(),
+        &["etc", "os-release"],
+    ] {
+        let Some(id) = tree::find(tree, path, Case::Exact)? else {
+            continue;
+        };
+        let node = tree.node(id)?;
+        if node.kind == NodeKind::File {
+            let release = node.read(source, RELEASE_LIMIT)?;
+            return Ok(Some(pretty_name(&release).unwrap_or("Linux".into())));
+        }
+    }
+    Ok(None)
+}
+
+/// The value of `PRETTY_NAME=`, in quotes or not.
+fn pretty_name(release: &[u8]) -> Option<String> {
+    let value = release
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"PRETTY_NAME="))?;
+    let value = text(value);
+    let bare = value.trim().trim_matches(|c| c == '"' || c == '\'');
+    let name: String = bare.chars().take(NAME_LIMIT).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+fn windows(tree: &dyn Tree) -> Result<Option<String>, TreeError> {
+    let found = tree::find(tree, &["Windows", "System32"], Case::Ignored)?;
+    Ok(found.map(|_| "Windows".to_owned()))
+}
+
+/// The folders below `EFI` of an EFI system partition, each a system's loader.
+fn loaders(tree: &dyn Tree) -> Result<Option<String>, TreeError> {
+    let Some(efi) = tree::find(tree, &["EFI"], Case::Ignored)? else {
+        return Ok(None);
+    };
+    if tree.node(efi)?.kind != NodeKind::Directory {
+        return Ok(None);
+    }
+    let mut names: Vec<String> = tree
+        .list(efi)?
+        .into_iter()
+        .filter(|entry| entry.kind == NodeKind::Directory)
+        .map(|entry| entry.name)
+        // The fallback path of every system; it names none.
+        .filter(|name| !name.eq_ignore_ascii_case("BOOT"))
+        .take(8)
+        .collect();
+    names.sort();
+    Ok((!names.is_empty()).then(|| format!("EFI boot loaders: {}", names.join(", "))))
+}
