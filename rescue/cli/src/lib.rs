@@ -1,1 +1,64 @@
-//! The command line of the engine.
+//! The command line of the engine, on any Linux host and in the live image.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod consent;
+mod exit;
+mod progress;
+mod words;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+pub use exit::Exit;
+use words::Words;
+
+/// Where a command talks to.
+pub struct Streams<'a> {
+    pub out: &'a mut dyn Write,
+    pub err: &'a mut (dyn Write + Send),
+    /// Asks a person for a line; `None` where there is no terminal to ask on.
+    pub ask: Option<&'a mut dyn FnMut(&str) -> std::io::Result<String>>,
+    /// Whether `err` is a terminal, where a progress line may be drawn over the last one.
+    pub live: Live,
+}
+
+impl std::fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams")
+            .field("live", &self.live)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Live {
+    Terminal,
+    Plain,
+}
+
+/// The whole program: `args` without its name.
+pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Exit {
+    let args = std::iter::once(OsString::from("rescue")).chain(args);
+    match Words::try_parse_from(args) {
+        Ok(words) => command::run(words.command, streams),
+        Err(error) => {
+            let text = error.render();
+            // Nothing is left to do when the streams are closed.
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    let _ = write!(streams.out, "{text}");
+                    Exit::Done
+                }
+                _ => {
+                    let _ = write!(streams.err, "{text}");
+                    Exit::BadWords
+                }
+            }
+        }
+    }
+}

@@ -30,7 +30,9 @@ Exit codes:
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Lists the disks of this machine and what is on them
-    #[command(after_help = "Examples:\n  rescue disks\n  rescue disks old-drive.img\n  rescue disks --json")]
+    #[command(
+        after_help = "Examples:\n  rescue disks\n  rescue disks old-drive.img\n  rescue disks --json"
+    )]
     Disks {
         /// Regular files to be listed as disks; without any, the disks of the machine
         #[arg(value_name = "FILE")]
@@ -170,7 +172,11 @@ pub struct Extent {
 
 impl Extent {
     pub fn coverage(&self) -> Coverage {
-        if self.exact { Coverage::Exact } else { Coverage::Used }
+        if self.exact {
+            Coverage::Exact
+        } else {
+            Coverage::Used
+        }
     }
 }
 
@@ -183,7 +189,11 @@ pub struct Grow {
 
 impl Grow {
     pub fn growth(&self) -> Growth {
-        if self.grow { Growth::LastPartition } else { Growth::Keep }
+        if self.grow {
+            Growth::LastPartition
+        } else {
+            Growth::Keep
+        }
     }
 }
 
@@ -196,7 +206,11 @@ pub struct Check {
 
 impl Check {
     pub fn verification(&self) -> Verification {
-        if self.no_verify { Verification::Skip } else { Verification::ReadBack }
+        if self.no_verify {
+            Verification::Skip
+        } else {
+            Verification::ReadBack
+        }
     }
 }
 

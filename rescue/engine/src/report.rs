@@ -1,5 +1,7 @@
 //! What a job did: always made, whatever happened.
 
+mod text;
+
 use std::path::PathBuf;
 
 use disk::extent::ExtentMap;

@@ -1,0 +1,106 @@
+//! A report as a person reads it.
+
+use std::fmt;
+
+use disk::extent::ExtentMap;
+use disk::size::Size;
+
+use crate::report::{DiskReport, DiskRole, Outcome, Report, Verified};
+
+/// Most places and files that are listed one by one.
+const LISTED: usize = 20;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Outcome::Done => writeln!(f, "done: {}", self.command)?,
+            Outcome::Damage { text } => writeln!(f, "finished with damage: {text}")?,
+            Outcome::Cancelled { text } => writeln!(f, "cancelled: {text}")?,
+            Outcome::Failed { text } => writeln!(f, "failed: {text}")?,
+        }
+        let (read, written) = (Size(self.read_bytes), Size(self.written_bytes));
+        writeln!(
+            f,
+            "  {read} read, {written} written in {:.1} s",
+            self.seconds
+        )?;
+        if self.resumed_bytes > 0 {
+            writeln!(
+                f,
+                "  {} had been done by an earlier run",
+                Size(self.resumed_bytes)
+            )?;
+        }
+        match &self.verified {
+            Verified::Equal { bytes } => {
+                writeln!(f, "  verified: {} read back and equal", Size(*bytes))?
+            }
+            Verified::Different { extents } => places(f, "different", extents)?,
+            Verified::NotDone { why } => writeln!(f, "  not verified: {why}")?,
+        }
+        places(f, "unreadable", &self.unreadable)?;
+        for file in self.files.iter().take(LISTED) {
+            writeln!(f, "    in {file}")?;
+        }
+        if self.files.len() > LISTED {
+            writeln!(f, "    and in {} more files", self.files.len() - LISTED)?;
+        }
+        for disk in &self.disks {
+            writeln!(f, "  {disk}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  warning: {warning}")?;
+        }
+        if let Some(state) = self
+            .state
+            .as_ref()
+            .filter(|_| self.outcome != Outcome::Done)
+        {
+            writeln!(f, "  the state of the job is in {}", state.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn places(f: &mut fmt::Formatter<'_>, what: &str, extents: &ExtentMap) -> fmt::Result {
+    if extents.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        f,
+        "  {what}: {} in {} places",
+        Size(extents.total_bytes()),
+        extents.count()
+    )?;
+    for extent in extents.iter().take(LISTED) {
+        writeln!(f, "    {} bytes at {}", extent.len(), extent.start())?;
+    }
+    if extents.count() > LISTED {
+        writeln!(f, "    and {} more", extents.count() - LISTED)?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for DiskReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.role, self.identity)?;
+        if let Some(sectors) = self.sectors_written {
+            write!(f, ", {sectors} sectors written by the kernel's count")?;
+        }
+        match self.kernel_read_only {
+            Some(true) => f.write_str(", read-only in the kernel"),
+            Some(false) | None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for DiskRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DiskRole::Source => "source",
+            DiskRole::Destination => "destination",
+            DiskRole::Store => "store",
+            DiskRole::Bystander => "not part of the job",
+        })
+    }
+}
