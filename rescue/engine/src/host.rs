@@ -255,7 +255,7 @@ pub trait Host: Send + Sync {
 #[must_use = "the flags are taken back when it is dropped"]
 #[derive(Default)]
 pub struct Protection {
-    undo: Option<Box<dyn FnOnce() + Send>>,
+    undo: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Protection {
@@ -264,7 +264,7 @@ impl Protection {
         Protection::default()
     }
 
-    pub fn until_dropped(undo: impl FnOnce() + Send + 'static) -> Protection {
+    pub fn until_dropped(undo: impl FnOnce() + Send + Sync + 'static) -> Protection {
         Protection {
             undo: Some(Box::new(undo)),
         }

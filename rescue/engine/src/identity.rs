@@ -59,6 +59,8 @@ impl fmt::Display for Identity {
         write!(f, "{}", self.model.as_deref().unwrap_or("unnamed disk"))?;
         if let Some(serial) = &self.serial {
             write!(f, ", serial {serial}")?;
+        } else if let Some(location) = &self.location {
+            write!(f, " at {location}")?;
         }
         Ok(())
     }

@@ -2,31 +2,40 @@
 
 mod boot_medium;
 mod bounce;
+mod claim;
+mod destination;
+mod find;
 mod fingerprint;
+mod grow;
+mod hardware;
 mod ioctl;
+mod mount;
 mod node;
+mod partitions;
+mod place;
 mod probe;
+mod protect;
 mod sink;
 mod source;
+mod sysfs;
+mod uses;
 
-use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use disk::geometry::Geometry;
 use disk::source::{BlockSink, BlockSource};
 
-use crate::host::{Disk, Host, HostError, OpenPlace, Protection, Transport};
+use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
 use crate::identity::Identity;
-use crate::inventory::is_named;
 use crate::linux::boot_medium::BootMedium;
+use crate::linux::destination::Flags;
 use crate::linux::node::{Access, Node, open_trouble};
-use crate::linux::probe::{Probed, probe};
 use crate::linux::sink::DirectSink;
 use crate::linux::source::DirectSource;
+use crate::linux::sysfs::{SysDisk, Sysfs};
+use crate::linux::uses::Uses;
 use crate::permit::{Target, WritePermit};
 use crate::request::{DiskName, Place};
-use crate::transport::dir::DirStore;
 
 /// Where Linux shows itself; a test makes its own.
 #[derive(Clone, Debug)]
@@ -52,7 +61,10 @@ impl Default for Roots {
 #[derive(Debug)]
 pub struct Linux {
     roots: Roots,
+    sysfs: Sysfs,
     media: BootMedium,
+    /// Disks that permits of running jobs name: not to be set read-only.
+    released: Arc<Mutex<Vec<Identity>>>,
 }
 
 impl Default for Linux {
@@ -66,114 +78,96 @@ impl Linux {
         let line = std::fs::read_to_string(roots.proc.join("cmdline")).unwrap_or_default();
         Linux {
             media: BootMedium::from_command_line(&line),
+            sysfs: Sysfs::at(&roots.sys, &roots.dev),
+            released: Arc::default(),
             roots,
         }
     }
 
-    /// A regular file as a disk.
-    fn file(&self, path: &Path) -> Result<Disk, HostError> {
-        let failed = |error| open_trouble(path, &error, "another program has it");
-        let path = path.canonicalize().map_err(failed)?;
-        let size_bytes = path.metadata().map_err(failed)?.len();
-        let Probed {
-            geometry,
-            fingerprint,
-            layout,
-            systems,
-            ..
-        } = probe(&path, &self.roots.sys, &self.media);
-        let geometry = geometry.unwrap_or(Geometry::of_file(size_bytes));
-        Ok(Disk {
-            identity: Identity {
-                serial: None,
-                wwn: None,
-                model: None,
-                location: None,
-                size_bytes: geometry.size_bytes,
-                fingerprint,
-                file: Some(path.clone()),
-            },
-            transport: Transport::File,
-            vendor: None,
-            firmware: None,
-            geometry,
-            rotational: None,
-            read_only: nix::unistd::access(&path, nix::unistd::AccessFlags::W_OK).is_err(),
-            removable: false,
-            boot_medium: false,
-            uses: Vec::new(),
-            layout,
-            systems,
-            path,
-        })
+    fn roots(&self) -> &Roots {
+        &self.roots
     }
 
-    /// The disk or file of an identity, wherever it is now.
-    fn locate(&self, identity: &Identity) -> Result<Disk, HostError> {
-        if let Some(file) = &identity.file {
-            let found = self.file(file)?;
-            if found.identity.same_device(identity) {
-                return Ok(found);
-            }
-            return Err(HostError(format!(
-                "{} has changed since it was looked at; repeat the command",
-                file.display()
-            )));
-        }
-        Err(HostError(format!(
-            "{identity} is not among the disks of this machine; connect it and repeat the command"
-        )))
+    fn sysfs(&self) -> &Sysfs {
+        &self.sysfs
     }
 
-    fn find_path(&self, path: &Path) -> Result<Vec<Disk>, HostError> {
-        let kind = match path.metadata() {
-            Ok(found) => found.file_type(),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if path.starts_with(&self.roots.dev) {
-                    return Err(HostError(format!(
-                        "there is no {}; `rescue disks` lists the disks of this machine",
-                        path.display()
-                    )));
-                }
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(open_trouble(path, &error, "another program has it")),
-        };
-        if kind.is_file() {
-            return Ok(vec![self.file(path)?]);
+    fn media(&self) -> &BootMedium {
+        &self.media
+    }
+
+    /// Whether this is the rescue system, whose disks are all in our care.
+    fn is_live(&self) -> bool {
+        self.roots.run.join("rescue/live").exists()
+    }
+
+    /// Where filesystems are mounted for a while.
+    fn places(&self) -> PathBuf {
+        self.roots.run.join("rescue/places")
+    }
+
+    fn is_released(&self, disk: &SysDisk) -> bool {
+        let released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = disk.identity(fingerprint::UNKNOWN);
+        released.iter().any(|r| r.same_device(&identity))
+    }
+
+    /// A disk as it is now, its ends read again.
+    fn identity_of(&self, disk: &SysDisk) -> Identity {
+        let found = Node::open(&disk.node, Access::Read, &self.roots.sys);
+        let fingerprint = found.map_or(fingerprint::UNKNOWN, |node| {
+            fingerprint::of(&DirectSource::new(node))
+        });
+        disk.identity(fingerprint)
+    }
+
+    /// In the live system: every disk but the released ones.
+    fn protect_all(&self, permits: &[&WritePermit]) -> Result<Protection, HostError> {
+        let meant: Vec<Identity> = permits.iter().filter_map(|p| p.disk().cloned()).collect();
+        *self.released.lock().unwrap_or_else(PoisonError::into_inner) = meant;
+        let (free, guarded): (Vec<SysDisk>, Vec<SysDisk>) = self
+            .sysfs
+            .disks()?
+            .into_iter()
+            .partition(|disk| self.is_released(disk));
+        for disk in &guarded {
+            protect::keep_read_only(disk)?;
         }
-        let shown = path.display();
-        Err(HostError(if kind.is_dir() {
-            format!("{shown} is a directory, not a disk; name a disk or a regular file")
-        } else if kind.is_block_device() {
-            format!("{shown} is not among the disks of this machine")
-        } else {
-            format!("{shown} is neither a disk nor a regular file")
+        let released = Arc::clone(&self.released);
+        Ok(Protection::until_dropped(move || {
+            released
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+            for disk in &free {
+                // One that was pulled needs none.
+                let _ = protect::keep_read_only(disk);
+            }
         }))
     }
 }
 
 impl Host for Linux {
     fn disks(&self) -> Result<Vec<Disk>, HostError> {
-        Ok(Vec::new())
+        find::all(self)
     }
 
     fn find(&self, name: &DiskName) -> Result<Vec<Disk>, HostError> {
-        match name {
-            DiskName::Path(path) => self.find_path(path),
-            _ => Ok(self
-                .disks()?
-                .into_iter()
-                .filter(|disk| is_named(disk, name))
-                .collect()),
-        }
+        find::named(self, name)
     }
 
     fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError> {
-        let disk = self.locate(identity)?;
-        let node = Node::open(&disk.path, Access::Read, &self.roots.sys)
-            .map_err(|error| open_trouble(&disk.path, &error, "another program has it"))?;
+        let path = find::path_of(self, identity)?;
+        let node = Node::open(&path, Access::Read, &self.roots.sys)
+            .map_err(|error| open_trouble(&path, &error, "another program has it"))?;
         Ok(Box::new(DirectSource::new(node)))
+    }
+
+    fn identify(&self, known: &Identity) -> Result<Identity, HostError> {
+        match &known.file {
+            Some(file) => find::file_identity(self, file, known),
+            None => Ok(self.identity_of(&find::device(self, known)?)),
+        }
     }
 
     fn open_destination(&self, permit: &WritePermit) -> Result<Box<dyn BlockSink>, HostError> {
@@ -182,73 +176,92 @@ impl Host for Linux {
                 return Ok(Box::new(DirectSink::create(path, *size_bytes)?));
             }
             Target::Disk(identity) => identity,
-            Target::Store { .. } => {
-                return Err(HostError(
-                    "the permit is for a store, not for a disk; repeat the command".into(),
-                ));
-            }
+            Target::Store { .. } => return Err(for_a_store()),
         };
-        let disk = self.locate(identity)?;
-        if disk.identity != *identity {
-            return Err(HostError(format!(
-                "{identity} has changed since the plan was shown; look at it again and repeat the command"
-            )));
+        if let Some(file) = &identity.file {
+            if self.identify(identity)? != *identity {
+                return Err(destination::changed(identity));
+            }
+            let sink = destination::open_file(file, identity, &self.roots.sys)?;
+            return Ok(Box::new(sink));
         }
-        let sink = sink::open_existing(&disk.path, &self.roots.sys)
-            .map_err(|error| open_trouble(&disk.path, &error, "another program has it"))?;
+        let disk = find::device(self, identity)?;
+        let uses = Uses::read(&self.roots.proc).of_disk(&disk);
+        let flags = if self.is_live() {
+            Flags::Ours
+        } else {
+            Flags::Theirs
+        };
+        let sink = destination::open(&disk, identity, &uses, flags, &self.roots.sys)?;
         Ok(Box::new(sink))
     }
 
     fn open_place(
         &self,
         place: &Place,
-        _permit: Option<&WritePermit>,
+        permit: Option<&WritePermit>,
     ) -> Result<OpenPlace, HostError> {
-        let Place::Path(path) = place else {
-            return Err(HostError(format!(
-                "{place} cannot be mounted yet; mount it and name the directory"
-            )));
-        };
-        let (dir, name) = if path.is_dir() {
-            (path.as_path(), String::new())
-        } else {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-            let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
-            (dir.unwrap_or(Path::new(".")), name.unwrap_or_default())
-        };
-        let store = DirStore::open(dir).map_err(|error| HostError(error.to_string()))?;
-        Ok(OpenPlace {
-            free_bytes: image::store::Store::free_bytes(&store),
-            store: Box::new(store),
-            name,
-            disk: None,
-        })
+        place::open(self, place, permit)
     }
 
     fn protect_all_but(
         &self,
-        _source: Option<&Identity>,
-        _permits: &[&WritePermit],
+        source: Option<&Identity>,
+        permits: &[&WritePermit],
     ) -> Result<Protection, HostError> {
-        Ok(Protection::lasting())
+        if self.is_live() {
+            return self.protect_all(permits);
+        }
+        match source.filter(|source| source.file.is_none()) {
+            Some(source) => Ok(protect::keep_read_only_for_now(&find::device(
+                self, source,
+            )?)),
+            None => Ok(Protection::lasting()),
+        }
     }
 
-    fn sectors_written(&self, _identity: &Identity) -> Option<u64> {
-        None
+    fn sectors_written(&self, identity: &Identity) -> Option<u64> {
+        identity.file.is_none().then_some(())?;
+        Sysfs::sectors_written(&find::device(self, identity).ok()?)
     }
 
-    fn kernel_read_only(&self, _identity: &Identity) -> Option<bool> {
-        None
+    fn kernel_read_only(&self, identity: &Identity) -> Option<bool> {
+        identity.file.is_none().then_some(())?;
+        Some(find::device(self, identity).ok()?.read_only)
     }
 
-    fn reread_table(&self, _permit: &WritePermit) -> Result<(), HostError> {
-        Ok(())
+    fn reread_table(&self, permit: &WritePermit) -> Result<(), HostError> {
+        match permit.target() {
+            Target::Disk(identity) if identity.file.is_none() => {
+                partitions::reread(&find::device(self, identity)?, &self.sysfs)
+            }
+            // The kernel has read no table of a regular file.
+            Target::Disk(_) | Target::NewFile { .. } => Ok(()),
+            Target::Store { .. } => Err(for_a_store()),
+        }
     }
 
     fn grow_filesystem(&self, permit: &WritePermit, partition: u32) -> Result<String, HostError> {
-        let _ = permit;
-        Err(HostError(format!(
-            "the filesystem of partition {partition} keeps its size; grow it from the restored system"
-        )))
+        match permit.target() {
+            Target::Disk(identity) if identity.file.is_none() => {
+                grow::grow(self, &find::device(self, identity)?, partition)
+            }
+            Target::Disk(_) | Target::NewFile { .. } => Err(HostError(format!(
+                "the filesystem of partition {partition} keeps its size, since the destination is a file; grow it \
+                 from its own system"
+            ))),
+            Target::Store { .. } => Err(for_a_store()),
+        }
     }
+
+    fn free_memory(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.roots.proc.join("meminfo")).ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    }
+}
+
+fn for_a_store() -> HostError {
+    HostError("the permit is for a store, not for a disk; repeat the command".into())
 }

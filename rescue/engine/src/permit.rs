@@ -38,6 +38,15 @@ impl WritePermit {
         &self.target
     }
 
+    /// The disk that may be written; `None` for a file, and for a store whose disk is not known.
+    pub fn disk(&self) -> Option<&Identity> {
+        match &self.target {
+            Target::Disk(identity) => Some(identity).filter(|i| i.file.is_none()),
+            Target::Store { disk } => disk.as_ref(),
+            Target::NewFile { .. } => None,
+        }
+    }
+
     /// For `plan::Plan::approve` alone; a test looks for other callers.
     pub(crate) fn issue(target: Target) -> WritePermit {
         WritePermit { target }

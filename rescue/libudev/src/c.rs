@@ -7,5 +7,6 @@ mod encode;
 mod enumerate;
 mod list;
 mod monitor;
+mod open;
 mod queue;
 mod text;

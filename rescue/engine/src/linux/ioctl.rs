@@ -6,10 +6,11 @@ use std::os::fd::AsRawFd;
 use disk::extent::Extent;
 use nix::libc;
 use nix::{
-    Result, ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_write_ptr_bad, request_code_none,
+    Result, ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_write_ptr, ioctl_write_ptr_bad,
+    request_code_none,
 };
 
-// Numbers and argument types as in <linux/fs.h>, <linux/blkpg.h> and <linux/hdreg.h>.
+// Numbers and argument types as in <linux/fs.h>, <linux/blkpg.h> and fs/ext4/ext4.h.
 ioctl_read!(blkgetsize64, 0x12, 114, u64);
 ioctl_read_bad!(blksszget, request_code_none!(0x12, 104), libc::c_int);
 ioctl_read_bad!(blkpbszget, request_code_none!(0x12, 123), libc::c_uint);
@@ -18,8 +19,8 @@ ioctl_write_ptr_bad!(blkroset, request_code_none!(0x12, 93), libc::c_int);
 ioctl_none_bad!(blkrrpart, request_code_none!(0x12, 95));
 ioctl_none_bad!(blkflsbuf, request_code_none!(0x12, 97));
 ioctl_write_ptr_bad!(blkzeroout, request_code_none!(0x12, 127), [u64; 2]);
+ioctl_write_ptr!(ext4_resize, b'f', 16, u64);
 ioctl_write_ptr_bad!(blkpg, request_code_none!(0x12, 105), PartitionCall);
-ioctl_read_bad!(hdio_get_identity, 0x030d, [u8; 512]);
 
 /// `struct blkpg_ioctl_arg`.
 #[repr(C)]
@@ -96,12 +97,11 @@ pub fn zero_out(device: &File, offset: u64, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// The drive's own 512-byte answer to ATA IDENTIFY DEVICE.
-pub fn ata_identity(device: &File) -> Result<[u8; 512]> {
-    let mut words = [0; 512];
-    // SAFETY: HDIO_GET_IDENTITY writes 512 bytes (256 words) where the pointer says.
-    unsafe { hdio_get_identity(device.as_raw_fd(), &raw mut words) }?;
-    Ok(words)
+/// Grows the mounted ext4 filesystem that holds `file` to this many blocks.
+pub fn grow_ext4(file: &File, blocks: u64) -> Result<()> {
+    // SAFETY: EXT4_IOC_RESIZE_FS reads one u64 through the pointer.
+    unsafe { ext4_resize(file.as_raw_fd(), &raw const blocks) }?;
+    Ok(())
 }
 
 pub fn add_partition(disk: &File, number: u32, extent: Extent) -> Result<()> {

@@ -38,27 +38,21 @@ pub enum Kind {
     File,
 }
 
-/// How to open one. `O_EXCL` on a block device is the kernel's lock against mounts, dm and md.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     Read,
-    ExclusiveWrite,
+    Write,
 }
 
 impl Node {
     /// Opens what exists. `sysfs` is where the kernel tells whether a device is still there.
     pub fn open(path: &Path, access: Access, sysfs: &Path) -> io::Result<Node> {
-        let is_block = path.metadata()?.file_type().is_block_device();
-        let flags = match access {
-            Access::Read => OFlag::O_NONBLOCK,
-            Access::ExclusiveWrite if is_block => OFlag::O_EXCL,
-            Access::ExclusiveWrite => OFlag::empty(),
-        };
         let open = |extra: OFlag| {
             OpenOptions::new()
                 .read(true)
-                .write(access == Access::ExclusiveWrite)
-                .custom_flags((flags | extra).bits())
+                .write(access == Access::Write)
+                // A pipe would wait for its other end, a drive for its tray.
+                .custom_flags((OFlag::O_NONBLOCK | extra).bits())
                 .open(path)
         };
         match open(OFlag::O_DIRECT) {
@@ -108,6 +102,10 @@ impl Node {
             direct: AtomicBool::new(direct),
             presence,
         })
+    }
+
+    pub fn device_number(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.rdev())
     }
 
     /// Offsets and lengths of direct I/O are multiples of this.

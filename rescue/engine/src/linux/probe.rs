@@ -4,6 +4,8 @@ use std::path::Path;
 
 use disk::geometry::Geometry;
 use disk::layout::Layout;
+use disk::source::BlockSource;
+use disk::systems;
 
 use crate::identity::Fingerprint;
 use crate::linux::boot_medium::BootMedium;
@@ -36,10 +38,12 @@ pub fn probe(path: &Path, sysfs: &Path, media: &BootMedium) -> Probed {
     };
     let layout = Layout::read(&source).map_err(|error| format!("{}: {error}", path.display()));
     Probed {
-        geometry: Some(disk::source::BlockSource::geometry(&source)),
+        geometry: Some(source.geometry()),
         fingerprint: fingerprint::of(&source),
         boot_medium: media.is(&source, layout.as_ref().ok()),
-        systems: Vec::new(),
+        systems: layout
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |l| systems::of(&source, l)),
         layout,
     }
 }

@@ -12,8 +12,9 @@ use nix::libc;
 
 use crate::host::HostError;
 use crate::linux::bounce::{Bounce, MEMORY_ALIGNMENT, PIECE};
+use crate::linux::claim::Claim;
 use crate::linux::ioctl;
-use crate::linux::node::{Access, Kind, Node};
+use crate::linux::node::{Kind, Node};
 
 /// Whole blocks go past the page cache; what is left at the edges of a write goes through it and is made
 /// durable at once, so that an error is told for the write that had it.
@@ -23,6 +24,8 @@ pub struct DirectSink {
     /// The same file without `O_DIRECT`, opened when the first edge comes.
     edges: Option<File>,
     novelty: Novelty,
+    /// Holds everybody else off as long as it is written.
+    _claim: Option<Claim>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +41,14 @@ impl DirectSink {
             node,
             edges: None,
             novelty: Novelty::Existing,
+            _claim: None,
+        }
+    }
+
+    pub fn claimed(node: Node, claim: Claim) -> DirectSink {
+        DirectSink {
+            _claim: Some(claim),
+            ..DirectSink::new(node)
         }
     }
 
@@ -76,6 +87,7 @@ impl DirectSink {
             node,
             edges: None,
             novelty: Novelty::New,
+            _claim: None,
         })
     }
 
@@ -238,15 +250,6 @@ impl BlockSink for DirectSink {
     }
 }
 
-/// Opens an existing disk or file for writing, against everybody else.
-pub fn open_existing(path: &Path, sysfs: &Path) -> io::Result<DirectSink> {
-    Ok(DirectSink::new(Node::open(
-        path,
-        Access::ExclusiveWrite,
-        sysfs,
-    )?))
-}
-
 fn creation_trouble(path: &Path, error: &io::Error) -> String {
     let what = path.display();
     match error.raw_os_error().unwrap_or(0) {
@@ -275,6 +278,7 @@ mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     use super::*;
+    use crate::linux::node::Access;
 
     const SIZE: usize = 300_001;
 
@@ -293,7 +297,7 @@ mod tests {
                 DirectSink::create(&path, SIZE as u64).unwrap()
             } else {
                 File::create(&path).unwrap().set_len(SIZE as u64).unwrap();
-                open_existing(&path, Path::new("/sys")).unwrap()
+                DirectSink::new(Node::open(&path, Access::Write, Path::new("/sys")).unwrap())
             };
             if buffered {
                 sink.node.leave_direct().unwrap();

@@ -150,7 +150,7 @@ mod tests {
 
     fn numbered() -> Vec<u8> {
         (0..SIZE)
-            .map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8)
+            .map(|i| (i ^ (i >> 8) ^ (i >> 16)).to_le_bytes()[0])
             .collect()
     }
 
