@@ -178,29 +178,34 @@ pub(crate) fn header_len(mapped: u64) -> u64 {
 }
 
 /// Puts the body of a chunk frame at `out`, which is exactly as long.
-pub(crate) fn put_body(
-    extent: Extent,
-    kind: Kind,
-    stored_len: u32,
-    digest: Digest,
-    states: Option<&States>,
-    out: &mut [u8],
-) {
+pub(crate) fn put_body(entry: &Entry, states: Option<&States>, out: &mut [u8]) {
     let (fields, map) = out.split_at_mut(FIELDS);
-    fields.fill(0);
-    fields[..8].copy_from_slice(&extent.start().to_le_bytes());
-    fields[8..12].copy_from_slice(&run_len(extent).to_le_bytes());
-    fields[12..16].copy_from_slice(&stored_len.to_le_bytes());
-    fields[16] = kind.number();
-    fields[17] = if states.is_some() { HAS_STATES } else { 0 };
-    fields[32..].copy_from_slice(&digest.0);
+    put_fields(entry, fields);
     if let Some(states) = states {
         map.copy_from_slice(states.packed());
     }
 }
 
+fn put_fields(entry: &Entry, fields: &mut [u8]) {
+    fields.fill(0);
+    fields[..8].copy_from_slice(&entry.extent.start().to_le_bytes());
+    fields[8..12].copy_from_slice(&run_len(entry.extent).to_le_bytes());
+    fields[12..16].copy_from_slice(&entry.stored_len.to_le_bytes());
+    fields[16] = entry.kind.number();
+    fields[17] = entry.flags;
+    fields[32..].copy_from_slice(&entry.digest.0);
+}
+
 pub(crate) fn flags_for(states: Option<&States>) -> u8 {
     if states.is_some() { HAS_STATES } else { 0 }
+}
+
+/// Whether a chunk frame says the same as the index.
+pub(crate) fn describes(frame: &Frame<'_>, entry: &Entry) -> bool {
+    let mut expected = [0; FIELDS];
+    put_fields(entry, &mut expected);
+    frame.body.len() + frame::AROUND == entry.header_len as usize
+        && frame.body.starts_with(&expected)
 }
 
 /// The state map of a chunk, from its chunk frame.

@@ -7,11 +7,11 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
 use crate::chunk::{self, Entry, Kind};
-use crate::digest::{self, Digest, LeafValue};
+use crate::digest::{self, Digest, ImageId, LeafValue};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::states::{State, States};
-use crate::zeros;
+use crate::zeros::{self, ZeroFrames};
 
 /// The default: fast. 3 is the other that pays.
 pub const LEVEL: i32 = 1;
@@ -125,17 +125,30 @@ impl Encoder {
             .zstd
             .compress_to_buffer(content, &mut into.bytes[into.header_len..])
             .map_err(|error| ImageError::Codec(error.to_string()))?;
-        let stored_len = u32::try_from(into.stored_len).expect("a data frame is below 4 GiB");
-        let body = &mut into.bytes[frame::FRONT..into.header_len - 32];
-        chunk::put_body(
-            extent,
-            Kind::Data,
-            stored_len,
-            into.digest,
-            into.states.as_ref(),
-            body,
-        );
         Ok(())
+    }
+}
+
+impl Encoded {
+    /// The chunk and data frames of a data chunk, as they stand at `offset` of this image.
+    pub(crate) fn place(&mut self, id: ImageId, offset: u64) -> Option<(Entry, &[u8])> {
+        let entry = Entry {
+            extent: self.extent?,
+            kind: Kind::Data,
+            offset,
+            header_len: u32::try_from(self.header_len).expect("a chunk frame is below 8 KiB"),
+            stored_len: u32::try_from(self.stored_len).expect("a data frame is below 17 MiB"),
+            digest: self.digest,
+            flags: chunk::flags_for(self.states.as_ref()),
+        };
+        let header = &mut self.bytes[..self.header_len];
+        chunk::put_body(
+            &entry,
+            self.states.as_ref(),
+            &mut header[frame::FRONT..self.header_len - 32],
+        );
+        frame::seal(FrameKind::Chunk, id, offset, header);
+        Some((entry, &self.bytes[..self.header_len + self.stored_len]))
     }
 }
 
@@ -143,6 +156,8 @@ impl Encoder {
 pub struct Decoder {
     zstd: Decompressor<'static>,
     leaves: Vec<LeafValue>,
+    zeros: ZeroFrames,
+    expected: Vec<u8>,
 }
 
 impl fmt::Debug for Decoder {
@@ -179,8 +194,12 @@ pub struct Damaged {
 impl Decoder {
     pub fn new() -> Result<Decoder, ImageError> {
         let zstd = Decompressor::new().map_err(|error| ImageError::Codec(error.to_string()))?;
-        let leaves = Vec::new();
-        Ok(Decoder { zstd, leaves })
+        Ok(Decoder {
+            zstd,
+            leaves: Vec::new(),
+            zeros: ZeroFrames::default(),
+            expected: Vec::new(),
+        })
     }
 
     /// `stored` as [`crate::reader::Reader::read_stored`] gave it. After `Ok`, `content` is what the disk held;
@@ -197,6 +216,12 @@ impl Decoder {
         let mut decoded = chunk_frame(entry, header);
         if entry.kind != Kind::Data {
             content.clear();
+            // There is only one way to write so many zeros.
+            self.expected.clear();
+            self.zeros.write(entry.extent.len(), &mut self.expected);
+            if data != self.expected {
+                decoded.blemish = Some(Blemish::DataFrame);
+            }
             return Ok(decoded);
         }
         content.resize(entry.content_len(), 0);
@@ -221,7 +246,8 @@ impl Decoder {
 }
 
 fn chunk_frame(entry: &Entry, header: &[u8]) -> Decoded {
-    let frame = frame::open(header, entry.offset).filter(|f| f.kind == FrameKind::Chunk);
+    let frame = frame::open(header, entry.offset)
+        .filter(|f| f.kind == FrameKind::Chunk && chunk::describes(f, entry));
     let len = usize::try_from(entry.extent.len()).unwrap_or(usize::MAX);
     let states = match &frame {
         Some(frame) if entry.has_states() => chunk::states_of(frame, entry),

@@ -67,22 +67,7 @@ impl Page {
         self.entries.first().map_or(0, |entry| entry.offset)
     }
 
-    /// Stored length and content of every frame from the first entry to this page, in the order of the file.
-    pub fn seek_entries(&self, own_len: u32, mut put: impl FnMut(u32, u32)) {
-        for entry in &self.entries {
-            put(entry.header_len, 0);
-            put(
-                entry.stored_len,
-                u32::try_from(entry.extent.len()).expect("at most 1 GiB"),
-            );
-        }
-        if let Some(leaves) = self.leaves {
-            put(leaves.len, 0);
-        }
-        put(own_len, 0);
-    }
-
-    /// How many frames that are.
+    /// How many frames there are from the first entry to this page.
     pub fn frames(&self) -> u64 {
         2 * self.entries.len() as u64 + 1 + u64::from(self.leaves.is_some())
     }
@@ -181,6 +166,26 @@ impl Page {
             && last.extent.end() == self.extent.end()
             && self.previous.is_none_or(|previous| previous < first.offset)
     }
+}
+
+/// Stored length and content of every frame from the first entry to the page, in the order of the file.
+pub fn seek_entries(
+    entries: &[Entry],
+    leaves: Option<&LeavesRef>,
+    page_len: u32,
+    mut put: impl FnMut(u32, u32),
+) {
+    for entry in entries {
+        put(entry.header_len, 0);
+        put(
+            entry.stored_len,
+            u32::try_from(entry.extent.len()).expect("at most 1 GiB"),
+        );
+    }
+    if let Some(leaves) = leaves {
+        put(leaves.len, 0);
+    }
+    put(page_len, 0);
 }
 
 /// Leaf values of the data chunks of a page, collected as they are appended.

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod chunk;
 pub mod codec;
 pub mod digest;

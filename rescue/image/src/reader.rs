@@ -2,7 +2,7 @@
 
 mod cache;
 mod open;
-mod page;
+pub(crate) mod page;
 mod pieces;
 mod random;
 
@@ -51,6 +51,18 @@ impl Reader {
     /// beside the chunks, and [`Reader::notes`] says so.
     pub fn open(store: &dyn Store, name: &str) -> Result<Reader, ImageError> {
         open::open(store.open(name)?, format!("{}/{name}", store.describe()))
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    pub(crate) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    pub(crate) fn file(&self) -> &dyn ReadFile {
+        &*self.file
     }
 
     /// Store and file, for messages.

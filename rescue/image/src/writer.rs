@@ -17,6 +17,7 @@ use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
 use crate::manifest::Manifest;
 use crate::scan;
 use crate::seek;
+use crate::states::States;
 use crate::store::{Append, Store, StoreError};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
 use crate::{file_name, unfinished_name};
@@ -134,24 +135,11 @@ impl<'s> Writer<'s> {
         }
         self.end_run()?;
         if kind != Kind::Data {
-            return self.append_zeros(kind, encoded);
+            return self.append_zeros(extent, kind, encoded.states.as_ref());
         }
-        let entry = Entry {
-            extent,
-            kind,
-            offset: self.file.len(),
-            header_len: u32::try_from(encoded.header_len).expect("a chunk frame is below 8 KiB"),
-            stored_len: u32::try_from(encoded.stored_len).expect("a data frame is below 4 GiB"),
-            digest: encoded.digest,
-            flags: chunk::flags_for(encoded.states.as_ref()),
-        };
-        let frames = &mut encoded.bytes[..encoded.header_len + encoded.stored_len];
-        frame::seal(
-            FrameKind::Chunk,
-            self.head.id,
-            entry.offset,
-            &mut frames[..encoded.header_len],
-        );
+        let (entry, frames) = encoded
+            .place(self.head.id, self.file.len())
+            .expect("it has an extent");
         self.file.append(frames)?;
         self.leaves.add(&entry, &encoded.leaves);
         self.since_page += extent.len();
@@ -266,22 +254,15 @@ impl<'s> Writer<'s> {
         let Some(extent) = Extent::new(self.written, len) else {
             return Ok(());
         };
-        self.append_zero_frame(extent, kind, None)
+        self.append_zeros(extent, kind, None)
     }
 
-    fn append_zeros(&mut self, kind: Kind, encoded: &Encoded) -> Result<(), ImageError> {
-        let extent = encoded.extent.expect("append has looked");
-        self.append_zero_frame(extent, kind, encoded.states.as_ref())
-    }
-
-    fn append_zero_frame(
+    fn append_zeros(
         &mut self,
         extent: Extent,
         kind: Kind,
-        states: Option<&crate::states::States>,
+        states: Option<&States>,
     ) -> Result<(), ImageError> {
-        let stored_len =
-            u32::try_from(ZeroFrames::frame_len(extent.len())).expect("at most 33 KiB");
         let mapped = if states.is_some() { extent.len() } else { 0 };
         let entry = Entry {
             extent,
@@ -289,21 +270,14 @@ impl<'s> Writer<'s> {
             offset: self.file.len(),
             header_len: u32::try_from(chunk::header_len(mapped))
                 .expect("a chunk frame is below 8 KiB"),
-            stored_len,
+            stored_len: u32::try_from(ZeroFrames::frame_len(extent.len())).expect("at most 33 KiB"),
             digest: Digest::default(),
             flags: chunk::flags_for(states),
         };
         self.buffer.clear();
         self.buffer.resize(entry.header_len as usize, 0);
         let body = frame::FRONT..self.buffer.len() - 32;
-        chunk::put_body(
-            extent,
-            kind,
-            stored_len,
-            entry.digest,
-            states,
-            &mut self.buffer[body],
-        );
+        chunk::put_body(&entry, states, &mut self.buffer[body]);
         frame::seal(
             FrameKind::Chunk,
             self.head.id,
@@ -409,9 +383,12 @@ impl<'s> Writer<'s> {
                 ))
                 .into());
             };
-            page.seek_entries(place.len, |stored, content| {
-                seek::put_entry(stored, content, &mut out)
-            });
+            index::seek_entries(
+                &page.entries,
+                page.leaves.as_ref(),
+                place.len,
+                |stored, content| seek::put_entry(stored, content, &mut out),
+            );
             if out.len() >= PIECE {
                 self.file.append(&out)?;
                 out.clear();

@@ -16,7 +16,7 @@ use crate::store::ReadFile;
 
 /// Where the index of a part of the disk is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// The part of the disk.
     pub extent: Extent,
     /// Its chunks lie in this part of the file, in front of the page.
@@ -28,14 +28,25 @@ pub struct Slot {
 
 /// The entries of a slot.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     extent: Extent,
     /// Ascending; between them are gaps only where damage is.
     entries: Vec<Entry>,
     pub leaves: Option<LeavesRef>,
+    /// The page could not be read; the chunk frames stand in for it.
+    pub rebuilt: bool,
 }
 
 impl Loaded {
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// As [`index::seek_entries`].
+    pub fn seek_entries(&self, page_len: u32, put: impl FnMut(u32, u32)) {
+        index::seek_entries(&self.entries, self.leaves.as_ref(), page_len, put);
+    }
+
     /// All of the slot's extent: entries, and what no entry describes.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
         let mut at = self.extent.start();
@@ -61,7 +72,7 @@ impl Reader {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn page(&self, nth: usize) -> Result<Arc<Loaded>, ImageError> {
+    pub(crate) fn page(&self, nth: usize) -> Result<Arc<Loaded>, ImageError> {
         if let Some(page) = self.lock().pages.get(&nth) {
             return Ok(page);
         }
@@ -84,6 +95,7 @@ impl Reader {
                     extent: slot.extent,
                     entries,
                     leaves,
+                    rebuilt: false,
                 });
             }
         }
@@ -106,6 +118,7 @@ impl Reader {
             extent: slot.extent,
             entries,
             leaves: walk.leaves,
+            rebuilt: true,
         })
     }
 
@@ -120,25 +133,27 @@ impl Reader {
         let Some(place) = self.page(nth)?.leaves else {
             return Ok(None);
         };
-        let cached = self.lock().leaves.get(&place.offset);
-        let frame = match cached {
-            Some(frame) => frame,
-            None => {
-                let mut frame = Vec::new();
-                if !scan::read_frame(&*self.file, place.offset, FrameKind::Leaves, &mut frame)?
-                    || frame::digest(&frame) != place.digest
-                {
-                    return Ok(None);
-                }
-                let frame = Arc::new(frame);
-                self.lock().leaves.put(place.offset, frame.clone());
-                frame
-            }
-        };
-        Ok(index::leaves_of(
-            &frame[frame::FRONT..frame.len() - 32],
-            entry,
-        ))
+        let frame = self.leaves_frame(&place)?;
+        Ok(frame.and_then(|frame| index::leaves_of(&frame[frame::FRONT..frame.len() - 32], entry)))
+    }
+
+    /// The whole frame, if it is as the page says.
+    pub(crate) fn leaves_frame(
+        &self,
+        place: &LeavesRef,
+    ) -> Result<Option<Arc<Vec<u8>>>, ImageError> {
+        if let Some(frame) = self.lock().leaves.get(&place.offset) {
+            return Ok(Some(frame));
+        }
+        let mut frame = Vec::new();
+        if !scan::read_frame(&*self.file, place.offset, FrameKind::Leaves, &mut frame)?
+            || frame::digest(&frame) != place.digest
+        {
+            return Ok(None);
+        }
+        let frame = Arc::new(frame);
+        self.lock().leaves.put(place.offset, frame.clone());
+        Ok(Some(frame))
     }
 }
 

@@ -34,6 +34,7 @@ impl<'s> Writer<'s> {
         let file = store.open(&unfinished)?;
         if file.len() < u64::from(head.frame_len()) {
             // It was created, and not even its head became durable.
+            begins_a_head(&*file, head, &image)?;
             drop(file);
             head.check_size()?;
             return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head);
@@ -51,6 +52,21 @@ impl<'s> Writer<'s> {
         writer.pages = chain.pages;
         Ok(writer)
     }
+}
+
+/// Whether a short file is the beginning of a head, or zeros in its place; anything else is not ours to cut.
+fn begins_a_head(file: &dyn ReadFile, head: &Head, image: &str) -> Result<(), ImageError> {
+    let mut expected = Vec::new();
+    head.build(&mut expected);
+    let mut found = vec![0; usize::try_from(file.len().min(16)).expect("it is at most 16")];
+    scan::read_what_is_readable(file, 0, &mut found)?;
+    if expected.starts_with(&found) || found.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    Err(ImageError::Foreign {
+        image: image.to_owned(),
+        found: "it is too short and does not begin as one".to_owned(),
+    })
 }
 
 fn own_head(file: &dyn ReadFile, image: &str) -> Result<Head, ImageError> {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "every function here is part of a test")]
 
+mod damage;
 mod making;
 mod oracle;
+mod resume;
 mod straight;

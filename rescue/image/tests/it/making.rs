@@ -12,7 +12,7 @@ use image::states::{State, States};
 use image::store::Store;
 use image::writer::Writer;
 
-pub const CHUNK: u32 = 256 << 10;
+pub const CHUNK: u32 = 128 << 10;
 
 /// A disk with everything in it: text, noise, zeros in use, free space with garbage, bad places.
 pub struct Disk {
@@ -189,4 +189,13 @@ pub fn restore(reader: &Reader) -> (Vec<u8>, ExtentMap) {
         disk[at..at + content.len()].copy_from_slice(&content);
     }
     (disk, lost)
+}
+
+/// So many rounds, and twenty times as many when everything is asked for.
+pub fn rounds(default: usize) -> usize {
+    if std::env::var_os("RESCUE_TEST_ALL").is_some() {
+        20 * default
+    } else {
+        default
+    }
 }

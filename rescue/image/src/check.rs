@@ -1,0 +1,247 @@
+//! An image against itself: every byte of the file is looked at, and a flipped bit anywhere is found.
+//!
+//! Two parts, so that the chunks can be checked by several threads: [`index`] once, and [`chunk`] for every
+//! entry that [`Reader::pieces`] gives.
+
+use disk::extent::ExtentMap;
+
+use crate::chunk::Entry;
+use crate::codec::{Blemish, Decoder};
+use crate::end::END_LEN;
+use crate::error::ImageError;
+use crate::reader::page::Loaded;
+use crate::reader::{Piece, Reader};
+use crate::scan;
+use crate::seek;
+
+/// More would help nobody; the rest is counted.
+const NOTES_LIMIT: usize = 1000;
+
+/// The seek table is read in pieces of about this size.
+const PIECE: usize = 1 << 20;
+
+const DAMAGED: &str = "the seek table is damaged";
+
+/// What is wrong with an image.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Findings {
+    /// Bytes of the disk that the image no longer gives.
+    pub damage: ExtentMap,
+    /// A sentence for each damaged part, also for those whose loss costs nothing.
+    pub notes: Vec<String>,
+    /// Notes that are not among `notes`, because there are too many.
+    pub more_notes: u64,
+}
+
+impl Findings {
+    pub fn is_clean(&self) -> bool {
+        self.damage.is_empty() && self.notes.is_empty()
+    }
+
+    pub fn merge(&mut self, other: Findings) {
+        other
+            .damage
+            .iter()
+            .for_each(|extent| self.damage.insert(extent));
+        other.notes.into_iter().for_each(|note| self.note(note));
+        self.more_notes += other.more_notes;
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES_LIMIT {
+            self.notes.push(note);
+        } else {
+            self.more_notes += 1;
+        }
+    }
+}
+
+/// Everything but the chunks: head, pages, leaf values, manifest, root, end and seek table.
+pub fn index(reader: &Reader) -> Result<Findings, ImageError> {
+    let mut findings = Findings::default();
+    reader
+        .notes()
+        .iter()
+        .for_each(|note| findings.note(note.clone()));
+    for nth in 0..reader.slots().len() {
+        let page = reader.page(nth)?;
+        check_page(reader, &page, &mut findings)?;
+    }
+    if let Some(problem) = check_tail(reader)? {
+        findings.note(format!(
+            "{}: {problem}; other programs may not be able to seek in it",
+            reader.name()
+        ));
+    }
+    Ok(findings)
+}
+
+/// One chunk: `stored` is what [`Reader::read_stored`] gave, `content` is room to decode it.
+pub fn chunk(
+    reader: &Reader,
+    decoder: &mut Decoder,
+    entry: &Entry,
+    stored: &[u8],
+    content: &mut Vec<u8>,
+) -> Result<Findings, ImageError> {
+    let mut findings = Findings::default();
+    let place = format!(
+        "{}: chunk at {} of the disk",
+        reader.name(),
+        entry.extent.start()
+    );
+    match decoder.decode(entry, stored, content) {
+        Ok(decoded) => match decoded.blemish {
+            None => {}
+            Some(Blemish::ChunkFrame) => {
+                findings.note(format!(
+                    "{place}: what stands before its data is damaged; its content is good"
+                ));
+            }
+            Some(Blemish::DataFrame) => {
+                findings.note(format!(
+                    "{place}: its frame is damaged; its content is good"
+                ));
+            }
+        },
+        Err(damaged) => {
+            findings.damage = reader.salvage(entry, content)?;
+            let lost = findings.damage.total_bytes();
+            findings.note(format!(
+                "{place}: {}; {lost} bytes of it are lost",
+                damaged.text
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+/// The whole check in one thread; `progress` is told how many bytes of the disk were looked at.
+pub fn all(reader: &Reader, mut progress: impl FnMut(u64)) -> Result<Findings, ImageError> {
+    let mut findings = index(reader)?;
+    let mut decoder = Decoder::new()?;
+    let (mut stored, mut content) = (Vec::new(), Vec::new());
+    for piece in reader.pieces() {
+        let piece = piece?;
+        if let Piece::Entry(entry) = piece {
+            reader.read_stored(&entry, &mut stored)?;
+            findings.merge(chunk(reader, &mut decoder, &entry, &stored, &mut content)?);
+        }
+        progress(piece.extent().end());
+    }
+    Ok(findings)
+}
+
+fn check_page(reader: &Reader, page: &Loaded, findings: &mut Findings) -> Result<(), ImageError> {
+    let at = page.extent().start();
+    let name = reader.name();
+    for piece in page.pieces() {
+        if let Piece::Lost(extent) = piece {
+            findings.damage.insert(extent);
+            findings.note(format!(
+                "{name}: nothing describes {} bytes at {} of the disk",
+                extent.len(),
+                extent.start()
+            ));
+        }
+    }
+    if page.rebuilt {
+        findings.note(format!(
+            "{name}: the page of the index for the disk from {at} is missing or damaged; the chunk frames stand in for it"
+        ));
+    }
+    if let Some(place) = &page.leaves
+        && reader.leaves_frame(place)?.is_none()
+    {
+        findings.note(format!(
+            "{name}: the leaf values for the disk from {at} are damaged; no content is lost by that"
+        ));
+    }
+    Ok(())
+}
+
+/// The seek table must be what the pages say, byte for byte.
+fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
+    let Some(end) = reader.end() else {
+        return Ok(None);
+    };
+    if end.file_len != reader.stored_bytes() {
+        return Ok(Some(format!(
+            "the file has {} bytes and should have {}",
+            reader.stored_bytes(),
+            end.file_len
+        )));
+    }
+    let Some(start) = end.file_len.checked_sub(end.seek_table_len) else {
+        return Ok(Some("the end is in the wrong place".into()));
+    };
+    let frames = end.seek_table_len.saturating_sub(seek::table_len(0)) / 8;
+    if frames > seek::FRAMES_LIMIT || end.seek_table_len != seek::table_len(frames) {
+        return Ok(Some("the seek table has a wrong length".into()));
+    }
+    let mut table = Table::new(reader, start);
+    seek::put_start(frames, &mut table.expected);
+    table.entry(reader.head().frame_len(), 0);
+    for (nth, slot) in reader.slots().iter().enumerate() {
+        let Some(place) = slot.page else {
+            return Ok(Some(
+                "the seek table cannot be checked, because pages are missing".into(),
+            ));
+        };
+        reader
+            .page(nth)?
+            .seek_entries(place.len, |stored, content| table.entry(stored, content));
+        if !table.holds_so_far()? {
+            return Ok(Some(DAMAGED.into()));
+        }
+    }
+    for len in [
+        end.manifest.len,
+        end.root.len,
+        u32::try_from(END_LEN).expect("it is small"),
+    ] {
+        table.entry(len, 0);
+    }
+    seek::put_footer(frames, &mut table.expected);
+    let good = table.holds()? && table.frames == frames;
+    Ok((!good).then(|| DAMAGED.into()))
+}
+
+/// The seek table in the file, compared piece by piece.
+struct Table<'r> {
+    reader: &'r Reader,
+    at: u64,
+    frames: u64,
+    expected: Vec<u8>,
+    found: Vec<u8>,
+}
+
+impl<'r> Table<'r> {
+    fn new(reader: &'r Reader, at: u64) -> Table<'r> {
+        Table {
+            reader,
+            at,
+            frames: 0,
+            expected: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn entry(&mut self, stored: u32, content: u32) {
+        self.frames += 1;
+        seek::put_entry(stored, content, &mut self.expected);
+    }
+
+    fn holds_so_far(&mut self) -> Result<bool, ImageError> {
+        Ok(self.expected.len() < PIECE || self.holds()?)
+    }
+
+    fn holds(&mut self) -> Result<bool, ImageError> {
+        self.found.resize(self.expected.len(), 0);
+        scan::read_what_is_readable(self.reader.file(), self.at, &mut self.found)?;
+        self.at += self.found.len() as u64;
+        let same = self.found == self.expected;
+        self.expected.clear();
+        Ok(same)
+    }
+}
