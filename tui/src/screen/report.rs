@@ -195,9 +195,19 @@ fn facts(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     let mut rows = vec![("Verified", verified), ("Unreadable", lost)];
     rows.push(("Read", plain(Size(report.read_bytes).to_string())));
     rows.push(("Written", plain(Size(report.written_bytes).to_string())));
+    if report.resumed_bytes > 0 {
+        let words = format!(
+            "{} were already done by an earlier run",
+            Size(report.resumed_bytes)
+        );
+        rows.push(("Gone on", plain(words)));
+    }
     rows.push(("Time", plain(text::span_of(report.seconds))));
     if let Some(image) = &report.image {
         rows.push(("Image", plain(image.clone())));
+    }
+    if let Some(state) = &report.state {
+        rows.push(("Goes on by", plain(state.display().to_string())));
     }
     rows.into_iter()
         .flat_map(|(name, (value, style))| {
@@ -261,6 +271,18 @@ fn unreadable(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static
             "  and {} more; the saved report has all",
             count - PLACES
         )));
+    }
+    if !report.files.is_empty() {
+        lines.push(Line::raw(""));
+        lines.push(Line::styled("Files with unreadable places", theme.strong()));
+    }
+    for file in &report.files {
+        lines.extend(text::paragraph(
+            "  ",
+            &theme.clean(file),
+            theme.bad(),
+            columns,
+        ));
     }
     lines
 }

@@ -74,7 +74,7 @@ impl Field {
             let before: String = shown[from..self.at].iter().collect();
             width(&before)
         };
-        while span(from) + 2 > columns {
+        while span(from) + 1 > columns {
             from += 1;
         }
         let before: String = shown[from..self.at].iter().collect();

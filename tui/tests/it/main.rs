@@ -1,0 +1,8 @@
+//! The screens as text, the journeys as keys and effects, and the program itself in a pseudo-terminal.
+
+#![allow(clippy::unwrap_used)]
+
+mod journeys;
+mod machine;
+mod random;
+mod screens;
