@@ -61,7 +61,11 @@ pub enum Effect {
     Start(Box<Approved>),
     /// Asks the running job to stop; its report follows.
     Stop,
-    SaveReport(Box<Report>),
+    SaveReport {
+        report: Box<Report>,
+        /// The directory of the image, where it has one.
+        beside: Option<PathBuf>,
+    },
     Redraw,
     Shell,
     Reboot,

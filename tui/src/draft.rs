@@ -103,10 +103,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub fn image(source: &Pick, store: Place) -> Draft {
+    pub fn image(source: &Pick, store: Place, to: String) -> Draft {
         Draft {
             from: source.words.clone(),
-            to: store.to_string(),
+            to,
             action: Action::Image {
                 source: source.name.clone(),
                 store,

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    rescue_tui::runtime::main(std::env::args_os().skip(1))
 }

@@ -1,1 +1,244 @@
-//! Performs effects.
+//! The only place where something is done: the terminal, threads for what takes time, and one channel back.
+
+mod console;
+mod images;
+mod job;
+mod log;
+mod saved;
+mod watch;
+mod words;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use engine::host::Host;
+use engine::linux::Linux;
+use engine::plan;
+use engine::request::Request;
+
+use crate::app::{App, Effect, Message};
+use crate::world::{Home, Terminal};
+use console::Console;
+use job::Job;
+use words::Words;
+
+/// How long the loop sleeps when nothing happens; a key wakes it at once.
+const NAP: Duration = Duration::from_millis(100);
+/// How long a job may take to reach a safe place when the program is told to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// As the command is called, without the name of the program.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let words = match Words::parse(args) {
+        Ok(words) => words,
+        Err(error) => return words::explain(&error),
+    };
+    log::keep_panics();
+    match run(words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the terminal cannot be used: {error}; start the program on a terminal");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: Words) -> io::Result<()> {
+    let home = Home::here();
+    let (sender, receiver) = channel();
+    let ended = signals()?;
+    let mut console = Console::open(words.theme())?;
+    let (columns, rows) = console.size();
+    let terminal = Terminal {
+        columns,
+        rows,
+        theme: console.theme(),
+    };
+    let host: Arc<dyn Host> = Arc::new(Linux::default());
+    let look = watch::start(&host, &words, &sender);
+    let mut runtime = Runtime {
+        app: App::new(home, terminal),
+        host,
+        sender,
+        look,
+        job: None,
+    };
+    let result = runtime.run(&mut console, &receiver, &ended);
+    console.close();
+    result
+}
+
+/// Set when the system wants the program to end.
+fn signals() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+        signal_hook::consts::SIGINT,
+    ] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+struct Runtime {
+    app: App,
+    host: Arc<dyn Host>,
+    sender: Sender<Message>,
+    /// Asks for a look at the disks.
+    look: Sender<()>,
+    job: Option<Job>,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    GoOn,
+    End,
+}
+
+impl Runtime {
+    /// Draws only when something happened.
+    fn run(
+        &mut self,
+        console: &mut Console,
+        receiver: &Receiver<Message>,
+        ended: &AtomicBool,
+    ) -> io::Result<()> {
+        console.draw(&self.app)?;
+        log::first_frame();
+        loop {
+            let mut messages = console.messages(NAP)?;
+            messages.extend(receiver.try_iter());
+            if ended.load(Ordering::Relaxed) {
+                self.stop_job();
+                return Ok(());
+            }
+            if messages.is_empty() {
+                continue;
+            }
+            for message in messages {
+                if let Message::Job(_) = message
+                    && let Some(job) = &self.job
+                {
+                    job.heard();
+                }
+                if let Message::Reported(_) | Message::Broken(_) = message {
+                    self.job = None;
+                    self.ask_for_look();
+                }
+                if let Some(effect) = self.app.update(message)
+                    && self.perform(effect, console)? == Then::End
+                {
+                    return Ok(());
+                }
+            }
+            console.draw(&self.app)?;
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, console: &mut Console) -> io::Result<Then> {
+        match effect {
+            Effect::Prepare(request) => self.prepare(request),
+            Effect::List(place) => {
+                let host = Arc::clone(&self.host);
+                self.aside("images", move |sender| {
+                    let images = images::list(&*host, &place);
+                    let _ = sender.send(Message::Listed { place, images });
+                });
+            }
+            Effect::Look => self.ask_for_look(),
+            Effect::Start(approved) => {
+                self.job = Job::start(*approved, &self.host, &self.sender);
+            }
+            Effect::Stop => {
+                if let Some(job) = &self.job {
+                    job.stop();
+                }
+            }
+            Effect::SaveReport { report, beside } => {
+                let saved = saved::save(&report, beside.as_deref());
+                let _ = self.sender.send(Message::Saved(saved));
+            }
+            Effect::Redraw => {
+                let (columns, rows) = console.redraw()?;
+                let _ = self.sender.send(Message::Resized { columns, rows });
+            }
+            Effect::Shell => self.shell(console)?,
+            Effect::Reboot => self.call("reboot"),
+            Effect::PowerOff => self.call("poweroff"),
+            Effect::Leave => {
+                self.stop_job();
+                return Ok(Then::End);
+            }
+        }
+        Ok(Then::GoOn)
+    }
+
+    fn prepare(&self, request: Request) {
+        let host = Arc::clone(&self.host);
+        self.aside("plan", move |sender| {
+            let result = plan::prepare(&request, &*host).map(Box::new);
+            let _ = sender.send(Message::Planned { request, result });
+        });
+    }
+
+    /// In a thread of its own: the keys stay alive meanwhile.
+    fn aside(&self, name: &str, work: impl FnOnce(Sender<Message>) + Send + 'static) {
+        let sender = self.sender.clone();
+        let started = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || work(sender));
+        if let Err(error) = started {
+            let text = format!("no thread can be started: {error}; close other programs");
+            let _ = self.sender.send(Message::Failed(text));
+        }
+    }
+
+    fn ask_for_look(&self) {
+        // The watch lives as long as the program does.
+        let _ = self.look.send(());
+    }
+
+    fn shell(&self, console: &mut Console) -> io::Result<()> {
+        let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+        let result = console.lend(|| {
+            println!("This is a shell; 'exit' comes back to Rescue.");
+            Command::new(&shell).status()
+        })?;
+        if let Err(error) = result {
+            let text = format!("{} cannot be started: {error}", shell.to_string_lossy());
+            let _ = self.sender.send(Message::Failed(text));
+        }
+        self.ask_for_look();
+        Ok(())
+    }
+
+    /// A program of the live system that ends it.
+    fn call(&self, program: &str) {
+        let text = match Command::new(program).status() {
+            Ok(status) if status.success() => return,
+            Ok(status) => {
+                format!("{program} ended with {status}; switch the computer off by its button")
+            }
+            Err(error) => format!(
+                "{program} cannot be started: {error}; switch the computer off by its button"
+            ),
+        };
+        let _ = self.sender.send(Message::Failed(text));
+    }
+
+    /// The job keeps its state, so that the same command goes on from there.
+    fn stop_job(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.stop();
+            job.wait(PATIENCE);
+        }
+    }
+}

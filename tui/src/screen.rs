@@ -107,7 +107,8 @@ impl Screen {
         match self {
             Screen::Menu(s) => s.keys(world),
             Screen::Disks(s) => s.keys(world),
-            Screen::DiskPage(_) | Screen::Help(_) => READING.to_vec(),
+            Screen::DiskPage(_) => vec![("?", "help"), ("Up/Down", "scroll"), ("Esc", "back")],
+            Screen::Help(_) => vec![("Up/Down", "scroll"), ("Esc", "back")],
             Screen::Stores(s) => s.keys(world),
             Screen::Images(s) => s.keys(world),
             Screen::Options(s) => s.keys(world),
@@ -133,5 +134,3 @@ impl Screen {
         }
     }
 }
-
-const READING: &[(&str, &str)] = &[("Up/Down", "scroll"), ("Esc", "back")];

@@ -37,6 +37,17 @@ pub struct Directory {
     pub free_bytes: Option<u64>,
 }
 
+impl Home {
+    /// The live system's own process 1 makes this file and nobody else does.
+    pub fn here() -> Home {
+        if Path::new("/run/rescue/live").exists() {
+            Home::Medium
+        } else {
+            Home::System
+        }
+    }
+}
+
 /// Where the program runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Home {
@@ -102,6 +113,15 @@ impl World {
             return DiskName::Wwn(wwn.clone());
         }
         DiskName::Path(disk.path.clone())
+    }
+
+    /// What a person calls a place: its label and its disk, where it is one of the known stores.
+    pub fn words_of(&self, place: &Place) -> String {
+        let rows = self.stores(None);
+        match rows.iter().find(|row| row.place == *place) {
+            Some(row) if row.on != "directory" => format!("{} ({})", row.what, row.on),
+            _ => place.to_string(),
+        }
     }
 
     /// Where images can be, roomiest first; nothing on the disk `but`.
@@ -231,6 +251,14 @@ pub fn model(disk: &Disk) -> String {
     match model.filter(|m| !m.is_empty()) {
         Some(model) => model.to_owned(),
         None => "unnamed disk".to_owned(),
+    }
+}
+
+/// `1 place`, `2 places`
+pub fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
     }
 }
 

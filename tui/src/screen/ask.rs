@@ -35,7 +35,7 @@ impl Question {
             (Question::PowerOff, _) => "Switch the computer off now?",
             (Question::Leave, Home::System) => "Leave this program?",
             (Question::Leave, Home::Medium) => {
-                "Leave this program? It starts again from its first screen; nothing on the disks changes."
+                "Leave this program for a command line? 'exit' comes back to its first screen."
             }
         }
     }

@@ -104,7 +104,7 @@ impl Images {
             height: area.height - details,
             ..area
         };
-        let title = format!("Images in {}", theme.clean(&self.place.to_string()));
+        let title = format!("Images in {}", theme.clean(&world.words_of(&self.place)));
         let inner = chrome::frame(&title, theme, list, buf);
         let columns = usize::from(inner.width);
         let below = Rect {

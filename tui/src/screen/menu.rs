@@ -82,7 +82,7 @@ impl Item {
             Item::Do(Task::Verify) => "compare a disk with its image or its clone",
             Item::Do(Task::Check) => "read an image whole and prove that it is sound",
             Item::Disks => "look at every disk and what is on it",
-            Item::Shell => "a shell for those who know it; 'exit' comes back here",
+            Item::Shell => "a shell, for those who know it; 'exit' comes back",
             Item::Reboot => "start the computer again; take the medium out first",
             Item::PowerOff => "switch the computer off",
             Item::Leave => "end this program",
@@ -208,11 +208,13 @@ impl Menu {
             }
             (None, Inventory::Known(disks)) => {
                 let words = match disks.len() {
-                    0 => "No disk is there. Connect one: it shows up by itself.".to_owned(),
-                    1 => "1 disk is there. More show up by themselves when connected.".to_owned(),
-                    n => format!("{n} disks are there. More show up by themselves when connected."),
+                    0 => "No disk is there. Connect one: it shows up by itself.",
+                    1 => "1 disk is there. More show up by themselves when connected.",
+                    n => {
+                        &format!("{n} disks are there. More show up by themselves when connected.")
+                    }
                 };
-                lines.extend(text::paragraph("", &words, theme.plain(), columns));
+                lines.extend(text::paragraph("", words, theme.plain(), columns));
             }
         }
         lines.push(Line::raw(""));

@@ -1,5 +1,7 @@
 //! What came of it: the one page that is read with a beating heart.
 
+use std::path::PathBuf;
+
 use disk::size::Size;
 use engine::report::{DiskReport, DiskRole, Outcome, Report, Verified};
 use ratatui::buffer::Buffer;
@@ -14,7 +16,7 @@ use crate::screen::Screen;
 use crate::screen::menu::Menu;
 use crate::theme::Theme;
 use crate::widget::{chrome, page, text};
-use crate::world::World;
+use crate::world::{World, counted};
 
 /// Unreadable places shown; the saved report has all.
 const PLACES: usize = 20;
@@ -25,6 +27,8 @@ pub struct ReportPage {
     task: Task,
     top: usize,
     saved: Saved,
+    /// Where the image is, when it is in a directory.
+    beside: Option<PathBuf>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,12 +39,13 @@ enum Saved {
 }
 
 impl ReportPage {
-    pub fn open(report: Box<Report>, task: Task) -> Screen {
+    pub fn open(report: Box<Report>, task: Task, beside: Option<PathBuf>) -> Screen {
         Screen::Report(ReportPage {
             report,
             task,
             top: 0,
             saved: Saved::NotYet,
+            beside,
         })
     }
 
@@ -48,8 +53,11 @@ impl ReportPage {
         match message {
             Message::Key(Key::Enter | Key::Escape) => return (Screen::Menu(Menu::default()), None),
             Message::Key(Key::Char('s')) => {
-                let report = self.report.clone();
-                return (Screen::Report(self), Some(Effect::SaveReport(report)));
+                let save = Effect::SaveReport {
+                    report: self.report.clone(),
+                    beside: self.beside.clone(),
+                };
+                return (Screen::Report(self), Some(save));
             }
             Message::Key(key) => {
                 let inner = chrome::inside(chrome::body(world.terminal.area()));
@@ -176,9 +184,9 @@ fn facts(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         ),
         Verified::Different { extents } => (
             format!(
-                "NO: {} in {} places differ",
+                "NO: {} in {} differ",
                 Size(extents.total_bytes()),
-                extents.count()
+                places(extents.count())
             ),
             theme.bad(),
         ),
@@ -187,7 +195,7 @@ fn facts(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     let lost = match report.unreadable.count() {
         0 => ("nothing".to_owned(), theme.plain()),
         n => (
-            format!("{} in {n} places", Size(report.unreadable.total_bytes())),
+            format!("{} in {}", Size(report.unreadable.total_bytes()), places(n)),
             theme.bad(),
         ),
     };
@@ -214,6 +222,10 @@ fn facts(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
             text::paragraph(&text::fit(name, 12), &theme.clean(&value), style, columns)
         })
         .collect()
+}
+
+fn places(count: usize) -> String {
+    counted(count as u64, "place")
 }
 
 fn disk_lines(disk: &DiskReport, theme: Theme, columns: usize) -> Vec<Line<'static>> {

@@ -1,8 +1,11 @@
 //! The job at work.
 
+use std::path::PathBuf;
+
 use disk::size::Size;
 use engine::event::{Event, Progress, Step};
 use engine::plan::Approved;
+use engine::request::{Action, Place};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -17,7 +20,7 @@ use crate::screen::trouble::Trouble;
 use crate::theme::Theme;
 use crate::widget::strip::{Strip, gauge};
 use crate::widget::{chrome, page, text};
-use crate::world::World;
+use crate::world::{World, counted};
 
 /// The newest are kept on the screen; the report has all.
 const WARNINGS: usize = 50;
@@ -33,6 +36,8 @@ pub struct Running {
     unreadable: Unreadable,
     warnings: Vec<String>,
     stop: Stop,
+    /// The directory of the image that is made, for its report.
+    beside: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,6 +71,13 @@ impl Running {
             unreadable: Unreadable::default(),
             warnings: Vec::new(),
             stop: Stop::Not,
+            beside: match &plan.request.action {
+                Action::Image {
+                    store: Place::Path(dir),
+                    ..
+                } => Some(dir.clone()),
+                _ => None,
+            },
         };
         let effect = Effect::Start(Box::new(approved));
         (Screen::Running(running), Some(effect))
@@ -88,7 +100,9 @@ impl Running {
                 return (Ask::over(Question::StopJob, Screen::Running(self)), None);
             }
             Message::Job(event) => self.event(event),
-            Message::Reported(report) => return (ReportPage::open(report, self.task), None),
+            Message::Reported(report) => {
+                return (ReportPage::open(report, self.task, self.beside), None);
+            }
             Message::Broken(text) => {
                 let command = self.command;
                 return (Screen::Trouble(Trouble { text, command }), None);
@@ -231,12 +245,8 @@ impl Running {
         let bad = self.unreadable;
         let lost = match bad.places {
             0 => Span::styled("none", theme.strong()),
-            n => Span::styled(
-                format!(
-                    "{} in {n} {}",
-                    Size(bad.bytes),
-                    if n == 1 { "place" } else { "places" }
-                ),
+            _ => Span::styled(
+                format!("{} in {}", Size(bad.bytes), counted(bad.places, "place")),
                 theme.bad(),
             ),
         };

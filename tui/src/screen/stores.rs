@@ -220,7 +220,8 @@ impl Stores {
         };
         match self.aim.clone() {
             Aim::Keep { source, .. } => {
-                let draft = Draft::image(&source, place);
+                let to = world.words_of(&place);
+                let draft = Draft::image(&source, place, to);
                 (
                     Options::open(draft, &source.slug, Box::new(Screen::Stores(self))),
                     None,

@@ -84,7 +84,9 @@ impl Waiting {
             Awaited::Plan(request) => {
                 format!("Looking at everything this job touches. Nothing is written.\n{request}")
             }
-            Awaited::Images { place, .. } => format!("Looking for images in {place} ..."),
+            Awaited::Images { place, .. } => {
+                format!("Looking for images in {} ...", world.words_of(place))
+            }
         };
         let mut lines = vec![Line::raw("")];
         for line in words.lines() {

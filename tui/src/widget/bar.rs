@@ -93,7 +93,7 @@ pub fn draw(parts: &[Part], theme: Theme, area: Rect, buf: &mut Buffer) {
     let mut x = area.x;
     for (n, (part, share)) in parts
         .iter()
-        .zip(shares(parts, usize::from(area.width)))
+        .zip(shares(parts, usize::from(area.width).saturating_sub(1)))
         .enumerate()
     {
         let Some(inner) = share.checked_sub(1) else {
@@ -113,6 +113,12 @@ pub fn draw(parts: &[Part], theme: Theme, area: Rect, buf: &mut Buffer) {
         buf.set_string(x + 1, area.y, fit(&short, inner), style);
         buf.set_string(x + 1, area.y + 1, filling(part, inner, theme), style);
         x += u16::try_from(share).expect("a share is at most the width");
+    }
+    // The end of the disk, in the column that was kept for it.
+    if x > area.x {
+        for y in [area.y, area.y + 1] {
+            buf.set_string(x, y, theme.pick("│", "|"), theme.frame());
+        }
     }
 }
 

@@ -79,7 +79,10 @@ fn a_disk_is_imaged_onto_the_usb_disk() {
     let done = report(&request.to_string(), Outcome::Done);
     d.tell(Message::Reported(Box::new(done)));
     d.shows("Done. The image is complete.");
-    assert!(matches!(d.key(Key::Char('s')), Some(Effect::SaveReport(_))));
+    assert!(matches!(
+        d.key(Key::Char('s')),
+        Some(Effect::SaveReport { beside: None, .. })
+    ));
     d.tell(Message::Saved(Ok("/run/rescue/report.json".into())));
     d.shows("The report is saved as /run/rescue/report.json");
     d.key(Key::Enter);

@@ -318,8 +318,10 @@ impl Driver {
     #[track_caller]
     pub fn shows(&self, words: &str) {
         let text = self.text();
+        let flat = text.replace(['│', '║', '\n'], " ");
+        let flat: Vec<&str> = flat.split_whitespace().collect();
         assert!(
-            text.contains(words),
+            flat.join(" ").contains(words),
             "'{words}' is not on the screen:\n{text}"
         );
     }
