@@ -361,6 +361,8 @@ pub fn plan(request: &Request) -> Plan {
         image: None,
         targets: Vec::new(),
         state: None,
+        ends: None,
+        patches: Vec::new(),
         done: Map::default(),
         bystanders: Vec::new(),
     }
