@@ -118,6 +118,7 @@ pub const READERS: &[Reader] = &[
     fat::READER,
     swap::READER,
     named::READER,
+    locked::SECOND,
 ];
 
 /// What stands on a partition, by the first reader that knows it.

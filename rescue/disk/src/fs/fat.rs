@@ -27,7 +27,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     Ok(Some(Filesystem {
         kind: "vfat".into(),
         variant: Some(boot.width.name().into()),
-        label: tree::label(source, &boot).or_else(|| boot.label.clone()),
+        label: tree::label(source, &boot),
         uuid: boot
             .serial
             .map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xFFFF)),

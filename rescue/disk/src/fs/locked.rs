@@ -10,6 +10,13 @@ pub const READER: Reader = Reader {
     tree: None,
 };
 
+/// A LUKS2 volume whose first header was overwritten. Asked last: the second header may be a remnant.
+pub const SECOND: Reader = Reader {
+    name: "locked, by its second header",
+    read: read_second,
+    tree: None,
+};
+
 const LUKS: &[u8] = b"LUKS\xba\xbe";
 /// Where a LUKS2 header keeps its second copy, when the first was overwritten (LUKS2 On-Disk Format, 2.1).
 const LUKS2_SECOND: &[u8] = b"SKUL\xba\xbe";
@@ -34,6 +41,11 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     if is_bitlocker(fields) {
         return Ok(Some(locked("BitLocker", size_bytes)));
     }
+    Ok(None)
+}
+
+fn read_second(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    let size_bytes = source.size_bytes();
     for at in LUKS2_SECOND_AT {
         if at + 512 > size_bytes {
             break;

@@ -38,14 +38,13 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
 
 fn signature(fields: Fields<'_>, page: usize) -> Option<Signature> {
     let last = fields.bytes(page - 10, 10)?;
-    if last == b"SWAPSPACE2" {
-        Some(Signature::New)
-    } else if last == b"SWAP-SPACE" {
-        Some(Signature::Old)
-    } else if SLEEPING.iter().any(|s| last.starts_with(s)) || fields.starts_with(0, TUX_ON_ICE) {
-        Some(Signature::Sleeping)
-    } else {
-        None
+    if SLEEPING.iter().any(|s| last.starts_with(s)) || fields.starts_with(0, TUX_ON_ICE) {
+        return Some(Signature::Sleeping);
+    }
+    match last {
+        b"SWAPSPACE2" => Some(Signature::New),
+        b"SWAP-SPACE" => Some(Signature::Old),
+        _ => None,
     }
 }
 

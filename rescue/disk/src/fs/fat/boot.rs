@@ -1,7 +1,7 @@
 //! The boot sector of FAT: where everything is (Microsoft, "FAT32 File System Specification", 1.03).
 
 use crate::extent::Extent;
-use crate::fields::{Fields, text};
+use crate::fields::Fields;
 
 /// Numbers of a boot sector that fit together. Offsets and lengths are in bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,7 +21,6 @@ pub struct Boot {
     pub data_start: u64,
     pub cluster_count: u32,
     pub serial: Option<u32>,
-    pub label: Option<String>,
     /// Linux sets it while the filesystem is mounted.
     pub mounted: bool,
 }
@@ -135,25 +134,18 @@ impl Boot {
             data_start,
             cluster_count: u32::try_from(clusters.min(entries)).ok()?,
             serial: None,
-            label: None,
             mounted: false,
         };
         Some(boot.with_names(fields, if wide { 64 } else { 36 }))
     }
 
-    /// Drive number, state, signature, serial and label stand in a row, at 36 or, for FAT32, at 64.
+    /// Drive number, state, signature and serial stand in a row, at 36 or, for FAT32, at 64. The label behind
+    /// them is not read: Windows changes and erases only the one in the root directory.
     fn with_names(mut self, fields: Fields<'_>, at: usize) -> Boot {
         self.mounted = fields.u8(at + 1).is_some_and(|state| state & 1 != 0);
         let signature = fields.u8(at + 2);
         if matches!(signature, Some(0x28 | 0x29)) || self.width == Width::Fat32 {
             self.serial = fields.u32(at + 3).filter(|serial| *serial != 0);
-        }
-        if signature == Some(0x29) {
-            self.label = fields
-                .bytes(at + 7, 11)
-                .filter(|label| *label != b"NO NAME    ")
-                .map(text)
-                .filter(|label| !label.is_empty());
         }
         self
     }
