@@ -93,6 +93,9 @@ pub enum Basis {
     Union,
 }
 
+/// Opens the files of a filesystem.
+pub type OpenTree = for<'a> fn(&'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>, TreeError>;
+
 /// One filesystem the program knows.
 pub struct Reader {
     /// Name for messages and tests: `ext`, `ntfs`, `fat`, `swap`.
@@ -101,7 +104,7 @@ pub struct Reader {
     /// error; an error is returned only when the bytes themselves could not be had.
     pub read: fn(&dyn BlockSource) -> Result<Option<Filesystem>, ReadError>,
     /// Opens its files; `None` where it has none (swap).
-    pub tree: Option<for<'a> fn(&'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>, TreeError>>,
+    pub tree: Option<OpenTree>,
 }
 
 impl fmt::Debug for Reader {

@@ -67,15 +67,15 @@ fn with_backup(
     let last = last_lba(source, sector_size);
     let mut backup = Copy::read(source, sector_size, named)?;
     let mut strays = Vec::new();
-    if named != last {
-        if let Ok(at_end) = Copy::read(source, sector_size, last)? {
-            let usable = |copy: &Copy| copy.whole().is_some();
-            let same_disk = at_end.header.disk_guid == primary.header.disk_guid;
-            if same_disk && usable(&at_end) && !backup.as_ref().is_ok_and(usable) {
-                backup = Ok(at_end);
-            } else {
-                strays.push(at_end);
-            }
+    if named != last
+        && let Ok(at_end) = Copy::read(source, sector_size, last)?
+    {
+        let usable = |copy: &Copy| copy.whole().is_some();
+        let same_disk = at_end.header.disk_guid == primary.header.disk_guid;
+        if same_disk && usable(&at_end) && !backup.as_ref().is_ok_and(usable) {
+            backup = Ok(at_end);
+        } else {
+            strays.push(at_end);
         }
     }
     Ok(Found {
@@ -204,11 +204,10 @@ impl Found {
                 "a backup GPT of another table or of a smaller disk is at the end too".into(),
             );
         }
-        if let Some((header, _)) = self.chosen() {
-            if header.last_usable > last {
-                notes.push("the table was made for a larger disk".into());
-                sound = false;
-            }
+        let limit = self.chosen().map(|(header, _)| header.last_usable);
+        if limit.is_some_and(|limit| limit > last) {
+            notes.push("the table was made for a larger disk".into());
+            sound = false;
         }
         sound
     }

@@ -122,7 +122,7 @@ impl Width {
         match self {
             Width::Fat12 => {
                 let pair = u32::from(fields.u16(index + index / 2)?);
-                Some(if index % 2 == 0 {
+                Some(if index.is_multiple_of(2) {
                     pair & 0xFFF
                 } else {
                     pair >> 4
