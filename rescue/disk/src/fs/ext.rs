@@ -3,16 +3,23 @@
 //! After the kernel's documentation ("ext4 Data Structures and Algorithms") and `fs/ext4/ext4.h`.
 
 mod bits;
+mod blocks;
 mod checksum;
 mod gather;
 mod groups;
+mod inode;
+mod journal;
+mod overlay;
 mod superblock;
 mod used;
 
 use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
 use groups::View;
+use journal::{Replay, Trouble};
+use overlay::Overlay;
 use superblock::{Checksums, Found, JournalPlace, Origin, Superblock};
+use used::Mapped;
 
 pub const READER: Reader = Reader {
     name: "ext",
@@ -65,7 +72,7 @@ fn judge(source: &dyn BlockSource, found: &Found) -> Result<(State, Used), ReadE
     };
     let used = match refuse(source, found, superblock, &mut notes) {
         Some(why) => Used::Whole(why),
-        None => map(source, superblock, &mut notes)?,
+        None => map(source, found, superblock, &mut notes)?,
     };
     Ok((notes.state(), used))
 }
@@ -109,31 +116,78 @@ fn refuse(
 
 fn map(
     source: &dyn BlockSource,
+    found: &Found,
     superblock: &Superblock,
     notes: &mut Notes,
 ) -> Result<Used, ReadError> {
-    if superblock.has(superblock::NEEDS_RECOVERY) {
-        notes.add("it was not unmounted and its journal has to be replayed");
-        if superblock.journal == JournalPlace::External {
-            return Ok(Used::Whole("its journal is on another disk".into()));
+    let disk = View::new(source, superblock);
+    let replay = match replay(&disk, found, notes)? {
+        Ok(replay) => replay,
+        Err(why) => return Ok(Used::Whole(why.into())),
+    };
+    let Some(replay) = replay else {
+        return Ok(notes.used(used::map(&disk, None, &[])?, Basis::Records));
+    };
+    let more = [&replay.area[..], &replay.fast].concat();
+    let overlay = Overlay::new(source, superblock.block_size, replay.copies);
+    let after = match superblock::primary(&overlay)? {
+        Ok(after) if after.same_shape(superblock) => after,
+        Err(_) if found.origin != Origin::Primary => superblock.clone(),
+        _ => {
+            return Ok(Used::Whole(
+                "its journal changes the shape of the filesystem".into(),
+            ));
         }
-        return Ok(Used::Whole("journal".into()));
+    };
+    let now = View::new(&overlay, &after);
+    Ok(notes.used(used::map(&now, Some(&disk), &more)?, Basis::Replayed))
+}
+
+/// What waits in the journal, if anything does. The text says why it must not be ignored and cannot be replayed.
+fn replay(
+    disk: &View<'_>,
+    found: &Found,
+    notes: &mut Notes,
+) -> Result<Result<Option<Replay>, &'static str>, ReadError> {
+    let superblock = disk.superblock;
+    let wanted = superblock.has(superblock::NEEDS_RECOVERY);
+    if wanted {
+        notes.add("it was not unmounted");
     }
-    let view = View::new(source, superblock);
-    match used::map(&view, None, &[])? {
-        Err(why) => {
-            notes.add(why.clone());
-            Ok(Used::Whole(why))
+    let log = match journal::open(disk) {
+        Ok(Some(log)) => log,
+        Ok(None) if !wanted => return Ok(Ok(None)),
+        Ok(None) if superblock.journal == JournalPlace::External => {
+            return Ok(Err(
+                "its journal, which has to be replayed, is on another disk",
+            ));
         }
-        Ok(mapped) => {
-            if !mapped.doubts.is_empty() {
-                notes.add(mapped.doubts.to_string());
-            }
-            Ok(Used::Map {
-                basis: Basis::Records,
-                extents: mapped.extents,
-            })
+        Ok(None) => return Ok(Err("it asks for its journal to be replayed and has none")),
+        Err(Trouble::Read(error)) => return Err(error),
+        // A backup does not know whether the journal is wanted.
+        Err(Trouble::Refused(why)) if wanted || found.origin != Origin::Primary => {
+            return Ok(Err(why));
         }
+        Err(Trouble::Refused(why)) => {
+            notes.add(why);
+            return Ok(Ok(None));
+        }
+    };
+    notes.0.extend(log.remembers_failure().map(Into::into));
+    if log.is_empty() {
+        return Ok(Ok(None));
+    }
+    match log.replay() {
+        Ok(replay) => {
+            notes.add(format!(
+                "its journal was replayed in memory ({} blocks)",
+                replay.copies.len()
+            ));
+            notes.0.extend(replay.notes.iter().copied().map(Into::into));
+            Ok(Ok(Some(replay)))
+        }
+        Err(Trouble::Refused(why)) => Ok(Err(why)),
+        Err(Trouble::Read(error)) => Err(error),
     }
 }
 
@@ -144,6 +198,22 @@ struct Notes(Vec<String>);
 impl Notes {
     fn add(&mut self, note: impl Into<String>) {
         self.0.push(note.into());
+    }
+
+    /// Takes the doubts of a map along.
+    fn used(&mut self, mapped: Result<Mapped, String>, basis: Basis) -> Used {
+        match mapped {
+            Err(why) => {
+                self.add(why.clone());
+                Used::Whole(why)
+            }
+            Ok(Mapped { extents, doubts }) => {
+                if !doubts.is_empty() {
+                    self.add(doubts.to_string());
+                }
+                Used::Map { basis, extents }
+            }
+        }
     }
 
     fn state(self) -> State {

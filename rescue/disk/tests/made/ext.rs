@@ -172,3 +172,116 @@ pub fn partclone_used(path: &Path) -> ExtentMap {
         })
         .collect()
 }
+
+/// Checksums of a journal, as debugfs is told to make them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JournalSums {
+    None,
+    V2,
+    V3,
+}
+
+/// A copy of a filesystem as a power cut would leave it: `before` on the disk, and all that makes it `after` in
+/// the journal, among older copies, copies that were revoked, and a transaction that was not committed.
+pub fn power_cut(
+    before: &NamedTempFile,
+    after: &NamedTempFile,
+    sums: JournalSums,
+) -> NamedTempFile {
+    let size = block_size(before.path());
+    let (old, new) = (
+        fs::read(before.path()).unwrap(),
+        fs::read(after.path()).unwrap(),
+    );
+    let block = |bytes: &[u8], at: u64| bytes[index(at * size)..index((at + 1) * size)].to_vec();
+    let differs = |at: &u64| block(&old, *at) != block(&new, *at);
+    let changed: Vec<u64> = (0..old.len() as u64 / size).filter(differs).collect();
+    assert!(changed.len() > 20, "{} blocks changed", changed.len());
+    // Everything a bitmap could lose: if a copy of these were replayed, used blocks would be free.
+    let bitmaps = block_bitmaps(before.path());
+    let kept: Vec<u64> = bitmaps
+        .iter()
+        .copied()
+        .filter(|at| !changed.contains(at))
+        .take(5)
+        .collect();
+
+    let dir = TempDir::new().unwrap();
+    let mut commands = String::from(match sums {
+        JournalSums::None => "jo\n",
+        JournalSums::V2 => "jo -c -v 2\n",
+        JournalSums::V3 => "jo -c -v 3\n",
+    });
+    let mut write = |name: String, option: &str, blocks: &[u64], bytes: Vec<u8>| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        commands += &format!("jw {option} {} {}\n", list(blocks), path.display());
+    };
+    let zeros = |count: usize| vec![0; count * index(size)];
+    // Not the superblock, so that a log cut short still shows a filesystem.
+    let stale = &changed[1..changed.len() / 2];
+    write("stale".into(), "-b", stale, zeros(stale.len()));
+    write("revoked".into(), "-b", &kept, zeros(kept.len()));
+    // A transaction of its own: with blocks beside them debugfs forgets the commit.
+    write("none".into(), "-r", &kept, Vec::new());
+    for (n, part) in changed.chunks(90).enumerate() {
+        let bytes = part.iter().flat_map(|at| block(&new, *at)).collect();
+        write(format!("part{n}"), "-b", part, bytes);
+    }
+    write("torn".into(), "-c -b", &bitmaps, zeros(bitmaps.len()));
+    commands += "jc\n";
+
+    let copy = blank(old.len() as u64);
+    fs::copy(before.path(), copy.path()).unwrap();
+    debugfs_write(&copy, &commands);
+    copy
+}
+
+fn index(at: u64) -> usize {
+    usize::try_from(at).unwrap()
+}
+
+fn list(blocks: &[u64]) -> String {
+    blocks
+        .iter()
+        .map(u64::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+pub fn block_size(path: &Path) -> u64 {
+    let text = run("dumpe2fs", PACKAGE, &["-h", path.to_str().unwrap()], "");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Block size:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+fn block_bitmaps(path: &Path) -> Vec<u64> {
+    let text = run("dumpe2fs", PACKAGE, &[path.to_str().unwrap()], "");
+    text.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("Block bitmap at "))
+        .map(|rest| rest.split([' ', ',']).next().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// The blocks of the journal, in order.
+pub fn journal_blocks(file: &NamedTempFile) -> Vec<u64> {
+    let text = debugfs(file, "stat <8>");
+    let (_, size) = text.split_once("Size: ").unwrap();
+    let bytes: u64 = size.split_whitespace().next().unwrap().parse().unwrap();
+    let count = bytes / block_size(file.path());
+    let ask: String = (0..count).map(|at| format!("bmap <8> {at}\n")).collect();
+    let answers = run(
+        "debugfs",
+        PACKAGE,
+        &["-f", "-", file.path().to_str().unwrap()],
+        &ask,
+    );
+    let blocks: Vec<u64> = answers
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect();
+    assert_eq!(blocks.len() as u64, count);
+    blocks
+}

@@ -1,21 +1,25 @@
 //! Block groups: where their descriptors stand, what they say, and whether to believe them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::checksum::{crc16, crc32c};
 use super::superblock::{self, Checksums, Superblock};
 use crate::fields::Fields;
+use crate::fs::tree::TreeError;
 use crate::source::{BlockSource, ReadError, read_vec};
 
 /// The filesystem as one source shows it: the disk itself, or the disk under its replayed journal.
 pub(super) struct View<'a> {
     pub source: &'a dyn BlockSource,
     pub superblock: &'a Superblock,
+    /// How many more bytes may be read on the way to files: the size of the filesystem and something, enough for
+    /// all its inodes and directories many times over, while trees made to be endless come to an end.
+    budget: Cell<u64>,
     /// The descriptor block read last.
     descriptors: RefCell<Option<(u64, Option<Vec<u8>>)>>,
 }
 
-/// A group descriptor whose sum is right and whose block bitmap lies inside the filesystem.
+/// A group descriptor whose block bitmap lies inside the filesystem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Descriptor {
     pub block_bitmap: u64,
@@ -23,6 +27,7 @@ pub(super) struct Descriptor {
     pub inode_table: u64,
     /// False when an address of the inodes is impossible; the bitmap of blocks may still be right.
     pub inodes_possible: bool,
+    sum_fits: bool,
     pub free_clusters: u64,
     /// The bitmap was never written: everything is free but the filesystem's own blocks.
     pub never_written: bool,
@@ -89,9 +94,10 @@ impl Superblock {
         self.block_size / self.descriptor_size
     }
 
-    fn descriptor_block(&self, index: u64) -> u64 {
+    /// The block of descriptors with this index, behind the superblock at `copy` unless it lies among its groups.
+    fn descriptor_block(&self, index: u64, copy: u64) -> u64 {
         if !self.spread(index) {
-            return self.copy_at + 1 + index;
+            return copy + 1 + index;
         }
         let group = index * self.descriptors_per_block();
         self.base(group) + u64::from(self.has_super(group))
@@ -139,8 +145,17 @@ impl<'a> View<'a> {
         View {
             source,
             superblock,
+            budget: Cell::new(superblock.size_bytes().saturating_add(64 << 20)),
             descriptors: RefCell::new(None),
         }
+    }
+
+    /// Counts a read on the way to a file.
+    pub fn spend(&self, bytes: u64) -> Result<(), TreeError> {
+        let left = self.budget.get().checked_sub(bytes);
+        self.budget
+            .set(left.ok_or(TreeError::Damaged("its files lead in circles"))?);
+        Ok(())
     }
 
     pub fn block(&self, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
@@ -153,23 +168,54 @@ impl<'a> View<'a> {
 
     /// `group` is below the number of groups.
     pub fn descriptor(&self, group: u64) -> Result<Result<Descriptor, Doubt>, ReadError> {
-        let per_block = self.superblock.descriptors_per_block();
-        let index = group / per_block;
+        let index = group / self.superblock.descriptors_per_block();
+        let place = self
+            .superblock
+            .descriptor_block(index, self.superblock.copy_at);
+        let descriptor = self.descriptor_at(group, place)?;
+        Ok(descriptor
+            .map(|d| d.filter(|d| d.sum_fits).ok_or(Doubt::Descriptor))
+            .unwrap_or(Err(Doubt::Unreadable)))
+    }
+
+    /// Where a group's inodes lie: by its descriptor, by the backup of it, or by a descriptor whose sum is wrong.
+    pub fn inode_table(&self, group: u64) -> Result<Option<u64>, ReadError> {
+        let superblock = self.superblock;
+        let index = group / superblock.descriptors_per_block();
+        let own = superblock.descriptor_block(index, superblock.copy_at);
+        let backup = superblock.descriptor_block(index, superblock.group_start(1));
+        let possible =
+            |found: Option<Option<Descriptor>>| found.flatten().filter(|d| d.inodes_possible);
+        let first = possible(self.descriptor_at(group, own)?);
+        if let Some(descriptor) = first.filter(|d| d.sum_fits) {
+            return Ok(Some(descriptor.inode_table));
+        }
+        let second = possible(self.descriptor_at(group, backup)?);
+        Ok(second
+            .filter(|d| d.sum_fits)
+            .or(first)
+            .map(|d| d.inode_table))
+    }
+
+    /// The descriptor of a group in this block of descriptors; the outer `None`: it cannot be read.
+    fn descriptor_at(
+        &self,
+        group: u64,
+        place: u64,
+    ) -> Result<Option<Option<Descriptor>>, ReadError> {
         let mut cached = self.descriptors.borrow_mut();
-        if cached.as_ref().is_none_or(|(at, _)| *at != index) {
-            let bytes = self.block(self.superblock.descriptor_block(index))?;
-            *cached = Some((index, bytes));
+        if cached.as_ref().is_none_or(|(at, _)| *at != place) {
+            *cached = Some((place, self.block(place)?));
         }
         let Some((_, Some(block))) = cached.as_ref() else {
-            return Ok(Err(Doubt::Unreadable));
+            return Ok(None);
         };
         let size = self.superblock.descriptor_size;
-        let at = index_of(group % per_block * size);
-        let bytes = &block[at..at + index_of(size)];
-        Ok(self
-            .superblock
-            .descriptor(group, bytes)
-            .ok_or(Doubt::Descriptor))
+        let at = index_of(group % self.superblock.descriptors_per_block() * size);
+        Ok(Some(
+            self.superblock
+                .descriptor(group, &block[at..at + index_of(size)]),
+        ))
     }
 
     /// A group's bitmap, one bit a cluster, checked against its sum.
@@ -220,6 +266,7 @@ impl Superblock {
             inodes_possible: inside(inode_bitmap, 1)
                 && inside(inode_table, self.inode_table_blocks()),
             free_clusters: u64::from(fields.u16(0xC)?) | u64::from(free_high) << 16,
+            sum_fits: self.descriptor_fits(group, bytes),
             // The flag means something only where a sum protects it (kernel documentation, "Block Group Descriptors").
             never_written: flags & 0x2 != 0 && self.checksums != Checksums::None,
             bitmap_sum: match self.checksums {
@@ -230,8 +277,7 @@ impl Superblock {
                 _ => Sum::None,
             },
         };
-        let possible = self.descriptor_fits(group, bytes) && inside(descriptor.block_bitmap, 1);
-        possible.then_some(descriptor)
+        inside(descriptor.block_bitmap, 1).then_some(descriptor)
     }
 
     fn descriptor_fits(&self, group: u64, bytes: &[u8]) -> bool {

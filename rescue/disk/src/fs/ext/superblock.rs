@@ -1,6 +1,7 @@
 //! The superblock: the shape of the filesystem, what it is called, and where its other superblocks stand.
 
 use super::checksum::{crc16, crc32c};
+use super::groups::tolerate;
 use crate::fields::{self, Fields};
 use crate::source::{BlockSource, ReadError, read_vec};
 
@@ -163,6 +164,16 @@ pub(super) fn find(source: &dyn BlockSource) -> Result<Option<Found>, ReadError>
         superblock: Err(why),
         origin: Origin::Primary,
     })))
+}
+
+/// The primary superblock as this source shows it.
+pub(super) fn primary(
+    source: &dyn BlockSource,
+) -> Result<Result<Superblock, &'static str>, ReadError> {
+    let bytes = tolerate(read_vec(source, SUPERBLOCK_AT, SUPERBLOCK_LEN))?;
+    Ok(bytes.map_or(Err("its superblock cannot be read"), |bytes| {
+        Superblock::parse(&bytes)
+    }))
 }
 
 /// As [`find`], but a backup is believed even if nothing is left of the primary: for looking at files, never

@@ -65,8 +65,10 @@ pub(super) fn map(
     if doubts.whole_groups() >= superblock.groups {
         return Ok(Err(doubts.to_string()));
     }
-    // With bigalloc a cluster may hang over the end, so that a count in blocks is not exact.
-    if superblock.cluster_blocks == 1 && doubts.is_empty() && free != superblock.free_blocks {
+    // With bigalloc a cluster may hang over the end, so that a count in blocks is not exact; while it is mounted
+    // the superblock's count is not kept up.
+    let kept = superblock.cluster_blocks == 1 && !superblock.has(superblock::NEEDS_RECOVERY);
+    if kept && before.is_none() && doubts.is_empty() && free != superblock.free_blocks {
         doubts.total = Some((free, superblock.free_blocks));
     }
     gather.push(superblock.size_bytes(), now.source.size_bytes());
