@@ -125,40 +125,60 @@ fn divided(
 ) -> Result<Vec<Region>, ReadError> {
     let mut free = ExtentMap::whole(source.size_bytes());
     let mut regions = Vec::new();
-    let mut deal = |extent: Extent, owner: &dyn Fn() -> Owner| {
-        let pieces: Vec<Extent> = free.within(extent).collect();
-        free.remove(extent);
-        regions.extend(pieces.into_iter().map(|extent| Region {
-            extent,
-            owner: owner(),
-        }));
-    };
     for extent in table.own.iter() {
-        deal(extent, &|| Owner::Table);
+        deal(&mut free, extent, &Owner::Table, &mut regions);
     }
     for partition in table.partitions.iter().filter(|p| p.role != Role::Extended) {
-        let mut content = content(source, partition.extent)?;
-        if let Content::Filesystem(found) = &mut content {
-            if !table.trusted {
-                found.used = Used::Whole("the partition table cannot be trusted".into());
-            }
-            if let Used::Whole(why) = &found.used {
-                notes.push(format!(
-                    "partition {} is kept whole: {why}",
-                    partition.number
-                ));
-            }
-        }
-        deal(partition.extent, &|| Owner::Partition {
+        let content = if free.covers(partition.extent) {
+            content(source, partition.extent)?
+        } else if partition.extent.end() > source.size_bytes() {
+            Content::Unknown("it ends beyond the disk".into())
+        } else {
+            // Looked at once only, so that a table of nothing but overlaps costs no more than the disk.
+            Content::Unknown("it overlaps another partition or the table".into())
+        };
+        let content = believed(content, table, partition, notes);
+        let owner = Owner::Partition {
             partition: partition.clone(),
-            content: content.clone(),
-        });
+            content,
+        };
+        deal(&mut free, partition.extent, &owner, &mut regions);
     }
     regions.extend(free.iter().map(|extent| Region {
         extent,
         owner: Owner::Gap,
     }));
     Ok(regions)
+}
+
+/// Gives what is still free of the extent to the owner.
+fn deal(free: &mut ExtentMap, extent: Extent, owner: &Owner, regions: &mut Vec<Region>) {
+    regions.extend(free.within(extent).map(|extent| Region {
+        extent,
+        owner: owner.clone(),
+    }));
+    free.remove(extent);
+}
+
+/// A filesystem proves nothing free where the table that says where it is cannot be trusted.
+fn believed(
+    mut content: Content,
+    table: &Table,
+    partition: &Partition,
+    notes: &mut Vec<String>,
+) -> Content {
+    if let Content::Filesystem(found) = &mut content {
+        if !table.trusted {
+            found.used = Used::Whole("the partition table cannot be trusted".into());
+        }
+        if let Used::Whole(why) = &found.used {
+            notes.push(format!(
+                "partition {} is kept whole: {why}",
+                partition.number
+            ));
+        }
+    }
+    content
 }
 
 /// A disk without a table: one filesystem at most.

@@ -59,7 +59,7 @@ impl FirstSector {
             });
         }
         // mkfs.fat gives a filesystem without a partition a table with one entry for all of the disk.
-        if is_filesystem(&sector) && used.iter().all(|e| e.start == 0) {
+        if is_boot_sector(&sector) && used.iter().all(|e| e.start == 0) {
             return Ok(FirstSector::Other);
         }
         Ok(match used.is_empty() {
@@ -78,7 +78,7 @@ impl FirstSector {
 }
 
 /// The boot sector of FAT, exFAT, NTFS or BitLocker ends in the same two bytes as an MBR.
-fn is_filesystem(sector: &[u8]) -> bool {
+fn is_boot_sector(sector: &[u8]) -> bool {
     let fields = Fields(sector);
     if [&b"NTFS    "[..], b"EXFAT   ", b"-FVE-FS-"]
         .iter()
@@ -112,7 +112,7 @@ pub fn read(source: &dyn BlockSource, first: &FirstSector) -> Result<Option<Tabl
         notes: Vec::new(),
         trusted: true,
     };
-    let boot_sector = is_filesystem(sector);
+    let boot_sector = is_boot_sector(sector);
     if boot_sector {
         table.trusted = false;
         table.notes.push(

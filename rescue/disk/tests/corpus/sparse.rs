@@ -56,7 +56,8 @@ impl BlockSource for Sparse {
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
-            let (index, within) = (at / PIECE as u64, (at % PIECE as u64) as usize);
+            let index = at / PIECE as u64;
+            let within = usize::try_from(at % PIECE as u64).expect("a piece is small");
             let part = (PIECE - within).min(buf.len() - done);
             let into = &mut buf[done..done + part];
             match self.pieces.get(&index) {
