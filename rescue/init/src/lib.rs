@@ -25,6 +25,8 @@ mod words;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use nix::sys::signal::SigSet;
+
 use power::End;
 
 /// Which program this is, by the name it was called with.
@@ -41,10 +43,19 @@ pub fn run(args: &[OsString]) -> ExitCode {
         ("reboot", _) => End::Reboot.ask(),
         ("halt", _) => End::Halt.ask(),
         _ if std::process::id() == 1 => supervisor::run(),
-        (_, ["plug"]) => plug::run(),
-        (_, ["job"]) => job::run(),
-        (_, ["quiesce"]) => mounts::quiesce(),
-        (_, ["station", console, program, sentence]) => station::run(console, program, sentence),
+        (_, words) => run_child(words),
+    }
+}
+
+/// A program that process 1 started.
+fn run_child(words: &[&str]) -> ExitCode {
+    // Process 1 holds signals back to read them from a file; its children have to hear them.
+    let _ = SigSet::empty().thread_set_mask();
+    match words {
+        ["plug"] => plug::run(),
+        ["job"] => job::run(),
+        ["quiesce"] => mounts::quiesce(),
+        ["station", console, program, sentence] => station::run(console, program, sentence),
         _ => {
             eprintln!("init is process 1 of the rescue image; here it has nothing to do");
             ExitCode::from(64)

@@ -80,10 +80,12 @@ impl Supervisor {
     fn plan_start(&mut self, consoles: &[String]) {
         self.start_soon(Role::Plug);
         let lines = Lines::at(Path::new("/"));
-        let extra = self.settings.shell.clone();
-        let shells = ["tty2", "tty3"].into_iter().chain(extra.as_deref());
-        for name in shells.filter(|name| lines.exists(name)) {
+        for name in ["tty2", "tty3"].iter().filter(|name| lines.exists(name)) {
             self.add_station(name, Program::Shell);
+        }
+        // Its driver may still be to come: tried until it is there.
+        if let Some(name) = self.settings.shell.clone() {
+            self.add_station(&name, Program::Shell);
         }
         if self.settings.commands.is_empty() {
             self.log.milestone("ready");

@@ -1,0 +1,151 @@
+//! One serial line of a machine: everything it said, and waiting for it to say something.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::qmp::connect_soon;
+
+#[derive(Debug, Default)]
+struct Heard {
+    bytes: Mutex<(Vec<u8>, bool)>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+pub struct Serial {
+    to: UnixStream,
+    heard: Arc<Heard>,
+    /// Up to here `expect` has found what it was asked for.
+    seen: usize,
+}
+
+impl Serial {
+    /// # Errors
+    /// When QEMU made no such line.
+    pub fn connect(socket: &Path) -> Outcome<Self> {
+        let to = connect_soon(socket)?;
+        let mut from = to.try_clone().doing("a serial line")?;
+        let heard = Arc::new(Heard::default());
+        let told = Arc::clone(&heard);
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            loop {
+                let len = from.read(&mut piece).unwrap_or(0);
+                let mut state = told.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                state.0.extend_from_slice(&piece[..len]);
+                state.1 = len == 0;
+                drop(state);
+                told.changed.notify_all();
+                if len == 0 {
+                    return;
+                }
+            }
+        });
+        Ok(Self { to, heard, seen: 0 })
+    }
+
+    /// # Errors
+    /// When the machine is gone.
+    pub fn send(&mut self, text: &str) -> Outcome {
+        self.to
+            .write_all(text.as_bytes())
+            .doing("the serial line takes nothing")
+    }
+
+    /// Waits for `text` after what was expected before; returns all that came before it.
+    ///
+    /// # Errors
+    /// When it does not come in time or the machine ends without it; with the last lines heard.
+    pub fn expect(&mut self, text: &str, within: Duration) -> Outcome<String> {
+        let end = Instant::now() + within;
+        let mut state = lock(&self.heard);
+        loop {
+            let rest = &state.0[self.seen..];
+            if let Some(at) = find(rest, text.as_bytes()) {
+                let before = String::from_utf8_lossy(&rest[..at]).into_owned();
+                self.seen += at + text.len();
+                return Ok(before);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.1 {
+                let why = if state.1 {
+                    "the machine ended"
+                } else {
+                    "no answer"
+                };
+                return Err(Failure::new(format!(
+                    "{text:?} was not said ({why}, after {within:?} at most); last heard:\n{}",
+                    last_lines(&String::from_utf8_lossy(rest))
+                )));
+            }
+            state = self
+                .heard
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// All that was ever said.
+    pub fn everything(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.heard).0).into_owned()
+    }
+}
+
+fn lock(heard: &Heard) -> std::sync::MutexGuard<'_, (Vec<u8>, bool)> {
+    heard.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
+    hay.windows(needle.len())
+        .position(|window| window == needle)
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    fn line(said: &'static str) -> (tempfile::TempDir, Serial) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("serial");
+        let listener = UnixListener::bind(&socket).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for piece in said.as_bytes().chunks(3) {
+                stream.write_all(piece).unwrap();
+            }
+        });
+        let serial = Serial::connect(&socket).unwrap();
+        (folder, serial)
+    }
+
+    #[test]
+    fn words_are_found_in_the_order_they_come_and_only_once() {
+        let (_folder, mut serial) = line("one two one three");
+        let wait = Duration::from_secs(5);
+        assert_eq!(serial.expect("one", wait).unwrap(), "");
+        assert_eq!(serial.expect("one", wait).unwrap(), " two ");
+        assert!(serial.expect("one", wait).is_err());
+    }
+
+    #[test]
+    fn a_machine_that_ends_fails_the_wait_at_once() {
+        let (_folder, mut serial) = line("BdsDxe: starting");
+        let start = Instant::now();
+        let failure = serial.expect("ready", Duration::from_secs(60)).unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(failure.to_string().contains("BdsDxe: starting"));
+    }
+}

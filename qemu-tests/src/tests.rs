@@ -1,0 +1,66 @@
+//! Every test, by name.
+
+mod boot;
+mod consoles;
+mod disks;
+mod jobs;
+
+use crate::runner::{Test, When};
+
+const fn always(name: &'static str, run: fn(&crate::lab::Lab) -> crate::failure::Outcome) -> Test {
+    Test {
+        name,
+        when: When::Always,
+        run,
+    }
+}
+
+const fn all(name: &'static str, run: fn(&crate::lab::Lab) -> crate::failure::Outcome) -> Test {
+    Test {
+        name,
+        when: When::All,
+        run,
+    }
+}
+
+/// The longest first: what is left at the end then runs beside something.
+pub const TESTS: &[Test] = &[
+    always(
+        "secure_boot_usb_without_the_stick",
+        boot::secure_boot_usb_without_the_stick,
+    ),
+    always("bios_usb_on_a_text_screen", boot::bios_usb_on_a_text_screen),
+    always(
+        "uefi_cd_with_a_usb_keyboard",
+        boot::uefi_cd_with_a_usb_keyboard,
+    ),
+    always("every_bus_on_384_mib", disks::every_bus_on_384_mib),
+    always(
+        "unattended_job_switches_off",
+        jobs::unattended_job_switches_off,
+    ),
+    all("secure_boot_cd", boot::secure_boot_cd),
+    all(
+        "secure_boot_refuses_a_changed_kernel",
+        boot::secure_boot_refuses_a_changed_kernel,
+    ),
+    all(
+        "secure_boot_from_files_on_a_fat_stick",
+        boot::secure_boot_from_files_on_a_fat_stick,
+    ),
+    all("bios_cd", boot::bios_cd),
+    all("uefi_usb", boot::uefi_usb),
+    all("uefi_nvme", boot::uefi_nvme),
+    all("uefi_loopback", boot::uefi_loopback),
+    all("bios_network", boot::bios_network),
+    all("no_serial_port", boot::no_serial_port),
+    all(
+        "screen_program_that_crashes_is_started_again",
+        consoles::screen_program_that_crashes_is_started_again,
+    ),
+    all("disks_come_and_go", disks::disks_come_and_go),
+    all(
+        "failed_job_stays_and_shows_why",
+        jobs::failed_job_stays_and_shows_why,
+    ),
+];
