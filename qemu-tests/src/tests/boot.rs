@@ -311,9 +311,9 @@ fn check_screen(
 
 /// A key changes what the interface shows on the first console.
 fn machine_takes_keys(machine: &mut Running, shell: &mut Shell) -> Outcome {
-    let shown = "cat /dev/vcs1 | tr -d ' ' | wc -c; md5sum </dev/vcs1";
+    let shown = "md5sum </dev/vcs1";
     shell.until(
-        "tr -d ' ' </dev/vcs1 | wc -c | awk '{ print $1 > 40 ? \"drawn\" : \"blank\" }'",
+        "tr -d ' ' </dev/vcs1 | wc -c | awk '{ print ($1 > 40 ? \"drawn\" : \"blank\") }'",
         "drawn",
         CHANGE_WITHIN,
     )?;
