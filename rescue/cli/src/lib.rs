@@ -22,10 +22,13 @@ pub struct Streams<'a> {
     pub out: &'a mut dyn Write,
     pub err: &'a mut (dyn Write + Send),
     /// Asks a person for a line; `None` where there is no terminal to ask on.
-    pub ask: Option<&'a mut dyn FnMut(&str) -> std::io::Result<String>>,
+    pub ask: Option<&'a mut Ask<'a>>,
     /// Whether `err` is a terminal, where a progress line may be drawn over the last one.
     pub live: Live,
 }
+
+/// Shows a question and returns the line that was typed.
+pub type Ask<'a> = dyn FnMut(&str) -> std::io::Result<String> + 'a;
 
 impl std::fmt::Debug for Streams<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
-use rescue::{Live, Streams, run};
+use rescue::{Ask, Live, Streams, run};
 
 fn main() -> ExitCode {
     let live = if std::io::stderr().is_terminal() {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         &mut Streams {
             out: &mut std::io::stdout(),
             err: &mut std::io::stderr(),
-            ask: asked.then_some(&mut ask as &mut dyn FnMut(&str) -> std::io::Result<String>),
+            ask: asked.then_some(&mut ask as &mut Ask<'_>),
             live,
         },
     );

@@ -176,7 +176,6 @@ mod tests {
         };
         printer.event(progress(1_000_000));
         printer.event(Event::Finished);
-        drop(printer);
         let text = String::from_utf8(err).unwrap();
         assert!(
             text.starts_with("\r 50 %  1.0 MB of 2.0 MB  1.0 MB/s  1 s left"),

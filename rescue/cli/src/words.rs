@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use engine::request::{Coverage, DiskName, Growth, Options, Place, Verification};
+use engine::request::{Coverage, DiskName, Growth, Place, Verification};
 
 /// Get a drive out alive: clone, image and restore whole disks, the source never written
 ///
@@ -233,9 +233,4 @@ impl MapFile {
     pub fn path(&self) -> Option<PathBuf> {
         self.map.clone()
     }
-}
-
-/// The usual options, for the commands that have none of their own.
-pub fn usual() -> Options {
-    Options::default()
 }

@@ -1,7 +1,5 @@
 //! Bad words and bad input: a sentence with device, fact and remedy, the right exit code, nothing written.
 
-mod made;
-
 use std::path::Path;
 use std::process::Command;
 
@@ -145,7 +143,7 @@ fn what_is_no_image_is_refused() {
         "this is not an image at all",
     )
     .unwrap();
-    made::shell(&format!(
+    crate::made::shell(&format!(
         "cd {}; echo hello | zstd -q -o plain.img.zst",
         dir.path().display()
     ));
@@ -170,9 +168,9 @@ fn what_is_no_image_is_refused() {
 #[test]
 fn writing_over_something_needs_its_own_word() {
     let dir = TempDir::new().unwrap();
-    let source = made::disk().display().to_string();
-    made::full_of_ones(&dir.path().join("old.img"), made::SIZE_MIB);
-    let before = made::digest(&dir.path().join("old.img"));
+    let source = crate::made::disk().display().to_string();
+    crate::made::full_of_ones(&dir.path().join("old.img"), crate::made::SIZE_MIB);
+    let before = crate::made::digest(&dir.path().join("old.img"));
     refused(
         &dir,
         &["clone", &source, "old.img"],
@@ -185,13 +183,13 @@ fn writing_over_something_needs_its_own_word() {
         3,
         &["other"],
     );
-    assert_eq!(made::digest(&dir.path().join("old.img")), before);
+    assert_eq!(crate::made::digest(&dir.path().join("old.img")), before);
 }
 
 #[test]
 fn every_reason_comes_at_once() {
     let dir = TempDir::new().unwrap();
-    let source = made::disk().display().to_string();
+    let source = crate::made::disk().display().to_string();
     std::fs::write(dir.path().join("small.img"), vec![1; 1 << 20]).unwrap();
     refused(
         &dir,
@@ -206,7 +204,7 @@ fn every_reason_comes_at_once() {
         &["same"],
     );
     let copy = dir.path().join("copy.img");
-    std::fs::copy(made::disk(), &copy).unwrap();
+    std::fs::copy(crate::made::disk(), &copy).unwrap();
     assert_eq!(
         rescue(
             dir.path(),
@@ -226,7 +224,7 @@ fn every_reason_comes_at_once() {
 #[test]
 fn disks_shows_what_is_on_a_file() {
     let dir = TempDir::new().unwrap();
-    let source = made::disk().display().to_string();
+    let source = crate::made::disk().display().to_string();
     let said = rescue(dir.path(), &["disks", &source]);
     assert_eq!(said.code, 0, "{}", said.err);
     for word in [
@@ -236,24 +234,27 @@ fn disks_shows_what_is_on_a_file() {
     }
     let json = rescue(dir.path(), &["disks", &source, "--json"]);
     let parsed: serde_json::Value = serde_json::from_str(&json.out).unwrap();
-    assert_eq!(parsed[0]["geometry"]["size_bytes"], made::SIZE_MIB << 20);
+    assert_eq!(
+        parsed[0]["geometry"]["size_bytes"],
+        crate::made::SIZE_MIB << 20
+    );
 }
 
 #[test]
 fn the_used_map_is_what_ddrescue_takes() {
     let dir = TempDir::new().unwrap();
-    let source = made::disk().display().to_string();
+    let source = crate::made::disk().display().to_string();
     let said = rescue(dir.path(), &["map", &source]);
     assert_eq!(said.code, 0, "{}", said.err);
     std::fs::write(dir.path().join("used.map"), &said.out).unwrap();
-    made::shell(&format!(
+    crate::made::shell(&format!(
         "cd {}; ddrescue -q -m used.map {source} part.img rescue.map; ddrescuelog -t used.map",
         dir.path().display()
     ));
     // A copy of only what the map calls used has every file.
-    made::assert_clean(&dir.path().join("part.img"));
+    crate::made::assert_clean(&dir.path().join("part.img"));
     assert_eq!(
-        made::content(&dir.path().join("part.img")),
-        made::content(made::disk())
+        crate::made::content(&dir.path().join("part.img")),
+        crate::made::content(crate::made::disk())
     );
 }

@@ -1,11 +1,9 @@
 //! Whole jobs by the real program on made-up disks, judged by tools that are not ours.
 
-mod made;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use made::{assert_clean, content, digest, disk, full_of_ones, shell, tool};
+use crate::made::{self, assert_clean, content, digest, disk, full_of_ones, shell, tool};
 use tempfile::TempDir;
 
 fn rescue(directory: &Path, words: &[&str]) -> Output {
@@ -234,7 +232,7 @@ fn a_store_that_fills_up_keeps_what_it_has_and_the_job_goes_on_elsewhere() {
     let dir = TempDir::new().unwrap();
     let small = Small::mounted(dir.path().join("small"), 200);
     let unfinished = small.path.join("pc.img.zst.unfinished");
-    let job = Command::new(env!("CARGO_BIN_EXE_rescue"))
+    let mut job = Command::new(env!("CARGO_BIN_EXE_rescue"))
         .args([
             "image",
             &made_disk(),
@@ -248,7 +246,7 @@ fn a_store_that_fills_up_keeps_what_it_has_and_the_job_goes_on_elsewhere() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    while !unfinished.exists() {
+    while !unfinished.exists() && job.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     // Somebody else fills the store while the job runs.

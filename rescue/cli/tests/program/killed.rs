@@ -2,8 +2,6 @@
 //!
 //! `RESCUE_TEST_ALL=1` kills each job 50 times; otherwise fewer.
 
-mod made;
-
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -84,18 +82,18 @@ fn survives(words: &[&str], prepare: impl Fn(&Path), judge: impl Fn(&Path)) {
 }
 
 fn equal(a: &Path, b: &Path) {
-    made::tool("cmp", &[&a.display().to_string(), &b.display().to_string()]);
+    crate::made::tool("cmp", &[&a.display().to_string(), &b.display().to_string()]);
 }
 
 #[test]
 fn a_killed_image_goes_on_to_the_same_image() {
-    let source = made::disk().display().to_string();
+    let source = crate::made::disk().display().to_string();
     let words = ["image", source.as_str(), ".", "--name", "pc", "--exact"];
     survives(
         &words,
         |_| {},
         |dir| {
-            made::shell(&format!(
+            crate::made::shell(&format!(
                 "cd {}; zstd -dc pc.img.zst | cmp - {source}; [ $(ls | wc -l) = 1 ]",
                 dir.display()
             ));
@@ -105,7 +103,7 @@ fn a_killed_image_goes_on_to_the_same_image() {
 
 #[test]
 fn a_killed_clone_goes_on_to_the_same_disk() {
-    let source = made::disk().display().to_string();
+    let source = crate::made::disk().display().to_string();
     let words = [
         "clone",
         source.as_str(),
@@ -116,15 +114,15 @@ fn a_killed_clone_goes_on_to_the_same_disk() {
     ];
     survives(
         &words,
-        |dir| made::full_of_ones(&dir.join("copy.img"), made::SIZE_MIB),
-        |dir| equal(made::disk(), &dir.join("copy.img")),
+        |dir| crate::made::full_of_ones(&dir.join("copy.img"), crate::made::SIZE_MIB),
+        |dir| equal(crate::made::disk(), &dir.join("copy.img")),
     );
 }
 
 #[test]
 fn a_killed_restore_goes_on_to_the_same_disk() {
     let store = TempDir::new().unwrap();
-    let source = made::disk().display().to_string();
+    let source = crate::made::disk().display().to_string();
     finish(
         store.path(),
         &[
@@ -147,7 +145,7 @@ fn a_killed_restore_goes_on_to_the_same_disk() {
     ];
     survives(
         &words,
-        |dir| made::full_of_ones(&dir.join("back.img"), made::SIZE_MIB),
-        |dir| equal(made::disk(), &dir.join("back.img")),
+        |dir| crate::made::full_of_ones(&dir.join("back.img"), crate::made::SIZE_MIB),
+        |dir| equal(crate::made::disk(), &dir.join("back.img")),
     );
 }

@@ -1,0 +1,9 @@
+//! The real program on made-up disks, judged by tools that are not ours.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod flow;
+mod killed;
+mod licences;
+mod made;
+mod words;
