@@ -2,8 +2,10 @@
 //!
 //! One filesystem a file in `fs/`, one line in [`READERS`].
 
+mod bits;
 mod ext;
 mod fat;
+mod gather;
 mod locked;
 mod named;
 mod ntfs;

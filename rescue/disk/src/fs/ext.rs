@@ -2,10 +2,8 @@
 //!
 //! After the kernel's documentation ("ext4 Data Structures and Algorithms") and `fs/ext4/ext4.h`.
 
-mod bits;
 mod blocks;
 mod checksum;
-mod gather;
 mod groups;
 mod inode;
 mod journal;

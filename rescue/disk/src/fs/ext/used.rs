@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::bits::Bits;
-use super::gather::Gather;
 use super::groups::{Doubt, View};
 use super::superblock::{self, Superblock};
 use crate::extent::{Extent, ExtentMap};
+use crate::fs::bits::Bits;
+use crate::fs::gather::Gather;
 use crate::source::ReadError;
 
 /// Most groups looked at: 512 TiB of 4 KiB blocks.
