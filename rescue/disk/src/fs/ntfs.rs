@@ -1,7 +1,22 @@
-//! ntfs: placeholder until its reader lands.
+//! NTFS: the volume's bitmap, with the runs of every file added where the bitmap may lag behind.
+//!
+//! After the Linux-NTFS project's documentation and the kernel's `fs/ntfs3/ntfs.h`.
 
-use crate::fs::{Filesystem, Reader};
+mod boot;
+mod logfile;
+mod mft;
+mod record;
+mod runs;
+mod stream;
+mod used;
+mod volume;
+
+use crate::fs::tree::TreeError;
+use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
+use boot::{Boot, Found, Origin};
+use logfile::Journal;
+use mft::Volume;
 
 pub const READER: Reader = Reader {
     name: "ntfs",
@@ -9,6 +24,120 @@ pub const READER: Reader = Reader {
     tree: None,
 };
 
-fn read(_source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
-    Ok(None)
+fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    let Some(found) = boot::find(source)? else {
+        return Ok(None);
+    };
+    let mut seen = Seen::default();
+    let used = seen.judge(source, &found)?;
+    let shape = found.boot.as_ref().ok();
+    Ok(Some(Filesystem {
+        kind: "ntfs".into(),
+        variant: None,
+        label: seen.label,
+        uuid: shape.map(|boot| format!("{:016X}", boot.serial)),
+        block_size: shape.map_or(512, |boot| {
+            u32::try_from(boot.cluster).expect("2 MiB at most")
+        }),
+        size_bytes: shape.map_or(0, |boot| boot.size_bytes),
+        state: match (seen.hibernated, seen.notes.is_empty()) {
+            (true, _) => State::Hibernated,
+            (false, true) => State::Clean,
+            (false, false) => State::Dirty(seen.notes.join("; ")),
+        },
+        used,
+    }))
+}
+
+/// What came to light on the way to the used map.
+#[derive(Default)]
+struct Seen {
+    label: Option<String>,
+    notes: Vec<String>,
+    hibernated: bool,
+}
+
+impl Seen {
+    fn judge(&mut self, source: &dyn BlockSource, found: &Found) -> Result<Used, ReadError> {
+        match &found.origin {
+            Origin::Primary => {}
+            Origin::Damaged(why) => self.note(format!("{why}, the backup boot sector was used")),
+            Origin::Unreadable => {
+                self.note("its boot sector cannot be read, the backup was used");
+            }
+            Origin::Missing => self.note("its boot sector is gone, the backup was used"),
+        }
+        let boot = match &found.boot {
+            Ok(boot) => boot,
+            Err(why) => return Ok(self.whole(*why)),
+        };
+        if boot.size_bytes > source.size_bytes() {
+            let (claimed, real) = (boot.size_bytes, source.size_bytes());
+            return Ok(self.whole(format!(
+                "it claims {claimed} bytes of a partition of {real}"
+            )));
+        }
+        match self.map(source, boot) {
+            Ok(used) => Ok(used),
+            Err(error) => Ok(self.whole(used::doubt(error)?)),
+        }
+    }
+
+    fn map(&mut self, source: &dyn BlockSource, boot: &Boot) -> Result<Used, TreeError> {
+        let volume = Volume::open(source, boot.clone())?;
+        if let Some(why) = &volume.mirrored {
+            self.note(format!(
+                "{why}, the copy of its file table's start was used"
+            ));
+        }
+        let information = volume::information(&volume)?;
+        self.label = information.label;
+        if information.dirty {
+            self.note("Windows marked it as dirty");
+        }
+        let journal = logfile::journal(&volume)?;
+        if let Journal::Open(why) = journal {
+            // What the journal holds may be in no record and in no bitmap yet.
+            return Ok(self.whole(why));
+        }
+        let mapped = used::by_bitmap(&volume)?;
+        if mapped.contradicted {
+            self.note("its bitmap calls clusters free that are in use");
+        }
+        if mapped.unreadable > 0 {
+            let lost = mapped.unreadable;
+            self.note(format!("{lost} bytes of its bitmap cannot be read"));
+        }
+        if self.notes.is_empty() && journal == Journal::Closed {
+            return Ok(Used::Map {
+                basis: Basis::Records,
+                extents: mapped.extents,
+            });
+        }
+        let (extents, added) = used::add_files(&volume, mapped.extents)?;
+        if added > 0 {
+            self.note(format!(
+                "its files use {added} bytes that its bitmap calls free"
+            ));
+        }
+        Ok(Used::Map {
+            basis: if self.notes.is_empty() {
+                Basis::Records
+            } else {
+                Basis::Union
+            },
+            extents,
+        })
+    }
+
+    fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Nothing is proven free; the reason is a note too.
+    fn whole(&mut self, why: impl Into<String>) -> Used {
+        let why = why.into();
+        self.note(why.clone());
+        Used::Whole(why)
+    }
 }

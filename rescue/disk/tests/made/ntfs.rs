@@ -1,0 +1,209 @@
+//! NTFS volumes as mkntfs makes them, filled and thinned out through ntfs-3g, and what other tools say of them.
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    reason = "each test binary uses its own share"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use disk::extent::{Extent, ExtentMap};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::made::{blank, run};
+
+const PACKAGE: &str = "ntfs-3g";
+
+/// Bytes that differ from file to file and from place to place, none of them zero.
+pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8 | 1
+    })
+    .take(len)
+    .collect()
+}
+
+pub fn mkntfs(file: &NamedTempFile, options: &[&str]) {
+    let path = file.path().to_str().unwrap();
+    run(
+        "mkntfs",
+        PACKAGE,
+        &[&["-F", "-f", "-q"], options, &[path]].concat(),
+        "",
+    );
+}
+
+pub fn made(size_bytes: u64, sector: u32, cluster: u32) -> NamedTempFile {
+    let file = blank(size_bytes);
+    let (sector, cluster) = (sector.to_string(), cluster.to_string());
+    mkntfs(&file, &["-s", &sector, "-c", &cluster, "-L", "Täst 文件"]);
+    file
+}
+
+/// A volume mounted by ntfs-3g; unmounted, and the driver's end awaited, on [`Mounted::end`].
+#[derive(Debug)]
+pub struct Mounted {
+    pub dir: TempDir,
+    driver: Option<Child>,
+}
+
+impl Mounted {
+    pub fn new(path: &Path, options: &str) -> Mounted {
+        let dir = TempDir::new().unwrap();
+        let driver = Command::new("/usr/bin/ntfs-3g")
+            .args(["-o", &format!("no_detach,{options}")])
+            .args([path, dir.path()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ntfs-3g cannot be run: install the package ntfs-3g");
+        let mounted = Mounted {
+            dir,
+            driver: Some(driver),
+        };
+        mounted.wait_until_there();
+        mounted
+    }
+
+    fn wait_until_there(&self) {
+        let name = self.dir.path().to_str().unwrap();
+        let begun = Instant::now();
+        while !fs::read_to_string("/proc/mounts").unwrap().contains(name) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "ntfs-3g did not mount: /dev/fuse and root are needed"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn end(mut self) {
+        self.unmount();
+    }
+
+    fn unmount(&mut self) {
+        if let Some(mut driver) = self.driver.take() {
+            let unmounted = Command::new("umount").arg(self.dir.path()).status();
+            assert!(unmounted.unwrap().success(), "umount failed");
+            assert!(driver.wait().unwrap().success(), "ntfs-3g failed");
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Some(mut driver) = self.driver.take() {
+            // Only after a failed test.
+            let _ = Command::new("umount").arg(self.dir.path()).status();
+            let _ = driver.kill();
+            let _ = driver.wait();
+        }
+    }
+}
+
+/// Files of every kind in a mounted volume: small and large ones, deleted ones, fragmented ones, holes, depth,
+/// and a directory of many.
+pub fn fill(mounted: &Mounted) {
+    let at = |name: &str| mounted.at(name);
+    fs::create_dir_all(at("deep/er/and/deeper")).unwrap();
+    fs::create_dir(at("many")).unwrap();
+    fs::create_dir(at("empty")).unwrap();
+    for n in 0..300u64 {
+        let len = usize::try_from(n * n % 9000).unwrap();
+        let name = format!("many/{n:03} {}", "x".repeat(n as usize % 90));
+        fs::write(at(&name), bytes(n, len)).unwrap();
+    }
+    for (n, len) in [0, 1, 300, 700, 1024, 4096, 65536, 1 << 20, 2_000_001]
+        .into_iter()
+        .enumerate()
+    {
+        fs::write(at(&format!("deep/er/file{n}")), bytes(1000 + n as u64, len)).unwrap();
+    }
+    fs::write(at("deep/er/and/deeper/grüße 文件"), "hello").unwrap();
+    for n in (0..300).filter(|n| n % 3 == 0) {
+        fs::remove_file(at(&format!("many/{n:03} {}", "x".repeat(n % 90)))).unwrap();
+    }
+    fragmented(mounted, "fragmented", 120);
+    let sparse = File::create(at("sparse")).unwrap();
+    for n in 0..20 {
+        sparse
+            .write_all_at(&bytes(n, 5000), n * 400_000 + 77)
+            .unwrap();
+    }
+    sparse.set_len(10 << 20).unwrap();
+}
+
+/// A file in about this many pieces, by writing another one between its parts and removing that.
+pub fn fragmented(mounted: &Mounted, name: &str, pieces: u64) {
+    let append = |name: &str| {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(mounted.at(name))
+            .unwrap()
+    };
+    for n in 0..pieces {
+        append(name).write_all(&bytes(5000 + n, 4500)).unwrap();
+        append("between").write_all(&bytes(n, 4500)).unwrap();
+    }
+    fs::remove_file(mounted.at("between")).unwrap();
+}
+
+/// A made and filled volume.
+pub fn filled(size_bytes: u64, sector: u32, cluster: u32) -> NamedTempFile {
+    let file = made(size_bytes, sector, cluster);
+    let mounted = Mounted::new(file.path(), "rw");
+    fill(&mounted);
+    mounted.end();
+    file
+}
+
+/// What partclone would copy of a volume.
+pub fn partclone_used(path: &Path) -> ExtentMap {
+    let dir = TempDir::new().unwrap();
+    let map = dir.path().join("map");
+    let args = [
+        "-D",
+        "-s",
+        path.to_str().unwrap(),
+        "-o",
+        map.to_str().unwrap(),
+        "-L",
+        "/dev/null",
+    ];
+    run("partclone.ntfs", "partclone", &args, "");
+    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
+    fs::read_to_string(map)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words.len() == 3 && words[2] == "+")
+                .then(|| Extent::new(hex(words[0]), hex(words[1])).unwrap())
+        })
+        .collect()
+}
+
+/// The number behind `name:` in what ntfsinfo says of the volume.
+pub fn ntfsinfo(path: &Path, name: &str) -> u64 {
+    let text = run("ntfsinfo", PACKAGE, &["-m", path.to_str().unwrap()], "");
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
+    let value = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+    value.split_whitespace().next().unwrap().parse().unwrap()
+}
