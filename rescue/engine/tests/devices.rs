@@ -120,9 +120,11 @@ fn a_destination_is_written_past_every_cache_and_read_back() {
     let destination = Loop::new(&to_file, &[]);
     let host = Linux::default();
     let approved = approved(&host, &source.node, &destination.node);
-    let before = host
-        .sectors_written(&at_path(&host, &destination.node).identity)
-        .unwrap();
+    let count = || {
+        host.sectors_written(&at_path(&host, &destination.node).identity)
+            .unwrap()
+    };
+    let before = count();
     let mut sink = host.open_destination(permit(&approved)).unwrap();
     sink.write_at(0, &from).unwrap();
     sink.write_at(3 * MIB as u64 + 3, b"an edge").unwrap();
@@ -139,9 +141,14 @@ fn a_destination_is_written_past_every_cache_and_read_back() {
         .read_at(0, &mut got)
         .unwrap();
     assert!(got == expected);
+    // The zeros may be a hole that is made, which the kernel counts elsewhere.
+    let written = count() - before;
+    assert!(
+        (2 * 2048..=3 * 2048 + 16).contains(&written),
+        "{written} sectors"
+    );
     drop(destination);
     assert!(fs::read(&to_file).unwrap() == expected);
-    assert!(before < 8192);
 }
 
 #[test]
@@ -237,7 +244,10 @@ fn a_disk_that_was_read_only_before_stays_so() {
     };
     let refusals = prepare(&request, &host).unwrap_err();
     let told: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    assert!(told.iter().any(|t| t.contains("read-only")), "{told:?}");
+    assert!(
+        told.iter().any(|t| t.contains("write-protected")),
+        "{told:?}"
+    );
 }
 
 /// Two loop devices as the virtio disks of a rescue system.
@@ -440,6 +450,18 @@ fn a_directory_knows_the_disk_it_is_on() {
     assert!(real.free_bytes.is_some());
 }
 
+/// The kernel grows ext4 only for CAP_SYS_RESOURCE, which root in a container may lack: then the machine tests
+/// show the growing, and this one that its refusal harms nothing.
+fn may_resize() -> bool {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() >> CAP_SYS_RESOURCE & 1 == 1
+}
+
 #[test]
 fn the_kernel_sees_new_partitions_and_grows_the_last_filesystem() {
     let folder = folder();
@@ -455,17 +477,21 @@ fn the_kernel_sees_new_partitions_and_grows_the_last_filesystem() {
     assert!(Path::new(&third).exists());
     tool("e2fsprogs", "mkfs.ext4", &["-q", "-F", &third, "16M"]);
 
-    let told = host.grow_filesystem(permit(&plan), 3).unwrap();
-    assert_eq!(
-        told,
-        "the ext4 filesystem of partition 3 was grown from 16.8 MB to 41.9 MB"
-    );
+    let told = host.grow_filesystem(permit(&plan), 3);
+    if may_resize() {
+        let grown = "the ext4 filesystem of partition 3 was grown from 16.8 MB to 41.9 MB";
+        assert_eq!(told.unwrap(), grown);
+        let told = host.grow_filesystem(permit(&plan), 3).unwrap();
+        let full = "the ext4 filesystem of partition 3 fills its partition already";
+        assert_eq!(told, full);
+    } else {
+        let error = told.unwrap_err().0;
+        assert!(
+            error.contains("was not grown") && error.contains("resize2fs"),
+            "{error}"
+        );
+    }
     tool("e2fsprogs", "e2fsck", &["-fn", &third]);
-    let told = host.grow_filesystem(permit(&plan), 3).unwrap();
-    assert_eq!(
-        told,
-        "the ext4 filesystem of partition 3 fills its partition already"
-    );
     let error = host.grow_filesystem(permit(&plan), 2).unwrap_err();
     assert!(error.0.contains("does not show partition 2"), "{error}");
     let error = host.grow_filesystem(permit(&plan), 1).unwrap_err();
@@ -474,14 +500,11 @@ fn the_kernel_sees_new_partitions_and_grows_the_last_filesystem() {
         "{error}"
     );
 
-    tool("gdisk", "sgdisk", &["-d3", "-n2:12288:+2M", node]);
     // A partition that is open keeps the kernel from reading the whole table.
     let held = fs::File::open(format!("{node}p1")).unwrap();
-    let reread = host.reread_table(permit(&plan));
-    drop(held);
+    tool("gdisk", "sgdisk", &["-d3", "-n2:12288:+2M", node]);
+    assert!(Path::new(&third).exists());
     host.reread_table(permit(&plan)).unwrap();
-    assert!(
-        Path::new(&format!("{node}p2")).exists() && !Path::new(&third).exists(),
-        "{reread:?}"
-    );
+    drop(held);
+    assert!(Path::new(&format!("{node}p2")).exists() && !Path::new(&third).exists());
 }

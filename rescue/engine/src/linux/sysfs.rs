@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use disk::extent::Extent;
 use disk::geometry::Geometry;
 use libudev as _;
 use udev::Device;
@@ -36,6 +37,7 @@ pub struct SysDisk {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SysPartition {
     pub number: u32,
+    pub extent: Extent,
     pub device_number: u64,
     pub name: String,
     pub node: PathBuf,
@@ -136,7 +138,9 @@ impl Sysfs {
     }
 
     fn partition(&self, device: &Device) -> Option<SysPartition> {
+        let bytes = |name| number(device, name)?.checked_mul(UNIT);
         Some(SysPartition {
+            extent: Extent::new(bytes("start")?, bytes("size")?)?,
             number: u32::try_from(number(device, "partition")?).ok()?,
             device_number: device.devnum()?,
             name: device.sysname().to_str()?.to_owned(),

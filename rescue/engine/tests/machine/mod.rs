@@ -152,7 +152,13 @@ impl Machine {
         let folder = self.path("sys/devices").join(disk).join(name);
         fs::create_dir_all(&folder).unwrap();
         self.block(&folder, name, "partition", 4001, u64::from(number));
-        fs::write(folder.join("partition"), format!("{number}\n")).unwrap();
+        for (attribute, value) in [
+            ("partition", number),
+            ("start", 2048 * number),
+            ("size", 2048),
+        ] {
+            fs::write(folder.join(attribute), format!("{value}\n")).unwrap();
+        }
         fs::write(self.path("dev").join(name), "").unwrap();
     }
 
@@ -191,6 +197,12 @@ impl Loop {
         );
         let node = PathBuf::from(String::from_utf8(out.stdout).unwrap().trim());
         assert!(node.metadata().unwrap().file_type().is_block_device());
+        // The flag of an earlier user of this number outlives its file.
+        tool(
+            "util-linux",
+            "blockdev",
+            &["--setrw", node.to_str().unwrap()],
+        );
         Loop {
             node,
             file: file.to_owned(),
@@ -208,6 +220,10 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
+        let _ = Command::new("blockdev")
+            .arg("--setrw")
+            .arg(&self.node)
+            .status();
         let _ = Command::new("losetup").arg("-d").arg(&self.node).status();
     }
 }
