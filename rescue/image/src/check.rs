@@ -172,6 +172,13 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
             end.file_len
         )));
     }
+    let Some(head_len) = reader
+        .head_len()
+        .filter(|_| reader.head().optional_features == 0)
+    else {
+        // There may be frames in it that this program knows nothing of.
+        return Ok(None);
+    };
     let Some(start) = end.file_len.checked_sub(end.seek_table_len) else {
         return Ok(Some("the end is in the wrong place".into()));
     };
@@ -181,7 +188,7 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
     }
     let mut table = Table::new(reader, start);
     seek::put_start(frames, &mut table.expected);
-    table.entry(reader.head().frame_len(), 0);
+    table.entry(head_len, 0);
     for (nth, slot) in reader.slots().iter().enumerate() {
         let Some(place) = slot.page else {
             return Ok(Some(

@@ -40,6 +40,8 @@ pub struct Head {
     pub chunk_size: u32,
     /// Of the source and its used map: an unfinished image is gone on with only where it is the same.
     pub fingerprint: Digest,
+    /// Things in the image that a reader may ignore. This program writes none.
+    pub optional_features: u64,
 }
 
 impl Head {
@@ -50,6 +52,7 @@ impl Head {
             geometry,
             chunk_size: CHUNK_SIZE,
             fingerprint,
+            optional_features: 0,
         }
     }
 
@@ -82,11 +85,6 @@ impl Head {
         )))
     }
 
-    /// Length of the head's whole frame.
-    pub(crate) fn frame_len(&self) -> u32 {
-        u32::try_from(frame::AROUND + HEAD_LEN + FOR_PEOPLE.len()).expect("the head is below 4 KiB")
-    }
-
     pub(crate) fn build(&self, out: &mut Vec<u8>) {
         frame::build(FrameKind::Head, self.id, 0, out, |out| {
             self.put(out);
@@ -103,7 +101,10 @@ impl Head {
         out.extend_from_slice(&self.geometry.size_bytes.to_le_bytes());
         out.extend_from_slice(&self.geometry.logical_sector.to_le_bytes());
         out.extend_from_slice(&self.geometry.physical_sector.to_le_bytes());
-        out.extend_from_slice(&[0; 32]);
+        // Required features: none.
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&self.optional_features.to_le_bytes());
+        out.extend_from_slice(&[0; 16]);
         out.extend_from_slice(&self.fingerprint.0);
     }
 
@@ -154,6 +155,7 @@ impl Head {
             geometry,
             chunk_size,
             fingerprint: Digest(fields.array(64).ok_or_else(short)?),
+            optional_features: fields.u64(40).ok_or_else(short)?,
         })
     }
 }

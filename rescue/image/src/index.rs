@@ -57,7 +57,7 @@ pub struct Page {
     pub previous: Option<u64>,
     pub leaves: Option<LeavesRef>,
     pub extent: Extent,
-    /// Ascending without gap, and in the file one behind the other.
+    /// Ascending without gap; in the file in the same order, with room for frames that a reader may ignore.
     pub entries: Vec<Entry>,
 }
 
@@ -147,16 +147,17 @@ impl Page {
 
     fn is_consistent(&self, offset: u64) -> bool {
         let in_row = self.entries.windows(2).all(|pair| {
-            pair[0].extent.end() == pair[1].extent.start() && pair[0].end() == pair[1].offset
+            pair[0].extent.end() == pair[1].extent.start() && pair[0].end() <= pair[1].offset
         });
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
             return false;
         };
         let before = match self.leaves {
-            None => last.end() == offset,
+            None => last.end() <= offset,
             Some(leaves) => {
-                leaves.offset == last.end()
-                    && leaves.offset.checked_add(u64::from(leaves.len)) == Some(offset)
+                let end = leaves.offset.checked_add(u64::from(leaves.len));
+                last.end() <= leaves.offset
+                    && end.is_some_and(|end| end <= offset)
                     && leaves.len as usize <= FrameKind::Leaves.limit()
             }
         };

@@ -29,6 +29,8 @@ pub struct Reader {
     file: Box<dyn ReadFile>,
     name: String,
     head: Head,
+    /// Of the head's frame, where that is whole.
+    head_len: Option<u32>,
     end: Option<End>,
     manifest: Option<Manifest>,
     slots: Vec<Slot>,
@@ -55,6 +57,10 @@ impl Reader {
 
     pub(crate) fn slots(&self) -> &[Slot] {
         &self.slots
+    }
+
+    pub(crate) fn head_len(&self) -> Option<u32> {
+        self.head_len
     }
 
     pub(crate) fn end(&self) -> Option<&End> {

@@ -72,8 +72,12 @@ pub fn read_page(
     Page::parse(&buf, offset, image)
 }
 
-/// Looks for frames of these kinds from `end` down to the start; `found` is asked for each place where one may
-/// begin, until it gives something.
+/// So many frames may look whole and not be; after that, those that lie one over the other are passed over, so
+/// that a crafted file cannot make the search slow.
+pub const PATIENCE: u32 = 1000;
+
+/// Looks for frames of these kinds from `end` down to the start; `found` is asked for each place where one seems
+/// to begin, until it gives something.
 pub fn find_back<T>(
     file: &dyn ReadFile,
     end: u64,
@@ -82,62 +86,87 @@ pub fn find_back<T>(
 ) -> Result<Option<T>, ImageError> {
     let mut window = Vec::new();
     let mut until = end.min(file.len());
+    let (mut patience, mut tried) = (PATIENCE, u64::MAX);
     while until > 0 {
         let start = until.saturating_sub(WINDOW as u64);
-        // The next name may begin before `until` and end behind it.
-        let stop = (until + 7).min(file.len());
+        // The front of the next frame may begin before `until` and end behind it.
+        let stop = (until + FRONT as u64 - 1).min(file.len());
         window.resize(usize::try_from(stop - start).expect("a window is 1 MiB"), 0);
         read_what_is_readable(file, start, &mut window)?;
-        for at in names(&window, kinds).rev() {
-            let name = start + at as u64;
-            let Some(offset) = name
-                .checked_sub(NAME_AT as u64)
-                .filter(|offset| *offset < end)
+        for at in fronts(&window, kinds).rev() {
+            let offset = start + at as u64;
+            let Some((_, len)) = frame::peek(&window[at..], offset).filter(|_| offset < until)
             else {
                 continue;
             };
+            if patience == 0 && offset + len as u64 > tried {
+                continue;
+            }
             if let Some(result) = found(offset)? {
                 return Ok(Some(result));
             }
+            patience = patience.saturating_sub(1);
+            tried = offset;
         }
         until = start;
     }
     Ok(None)
 }
 
-/// The first place in `from..end` where a frame of these kinds may begin.
-pub fn find_forward(
-    file: &dyn ReadFile,
-    from: u64,
-    end: u64,
-    kinds: &[FrameKind],
-) -> Result<Option<u64>, StoreError> {
-    let end = end.min(file.len());
-    let mut window = Vec::new();
-    let mut start = from;
-    while start < end {
-        let stop = (start + WINDOW as u64 + 7).min(end);
-        window.resize(usize::try_from(stop - start).expect("a window is 1 MiB"), 0);
-        read_what_is_readable(file, start, &mut window)?;
-        let place = names(&window, kinds)
-            .filter_map(|at| (start + at as u64).checked_sub(NAME_AT as u64))
-            .find(|offset| *offset >= from);
-        if place.is_some() {
-            return Ok(place);
-        }
-        start += WINDOW as u64;
-    }
-    Ok(None)
+/// Looks forward for frames; keeps what it has read, so that the next search goes on in it.
+#[derive(Default)]
+pub struct Search {
+    start: u64,
+    window: Vec<u8>,
 }
 
-fn names<'a>(
+impl Search {
+    /// The first place in `from..end` where a frame of these kinds seems to begin.
+    pub fn find(
+        &mut self,
+        file: &dyn ReadFile,
+        from: u64,
+        end: u64,
+        kinds: &[FrameKind],
+    ) -> Result<Option<u64>, StoreError> {
+        let end = end.min(file.len());
+        let mut from = from;
+        while from + FRONT as u64 <= end {
+            let skip = self.load(file, from, end)?;
+            let window = &self.window[skip..];
+            let mut places = fronts(window, kinds);
+            if let Some(at) =
+                places.find(|at| frame::peek(&window[*at..], from + *at as u64).is_some())
+            {
+                return Ok(Some(from + at as u64));
+            }
+            from += (window.len() - (FRONT - 1)) as u64;
+        }
+        Ok(None)
+    }
+
+    /// Makes the window hold at least the front at `from`; where in it that is.
+    fn load(&mut self, file: &dyn ReadFile, from: u64, end: u64) -> Result<usize, StoreError> {
+        let known =
+            self.start..(self.start + self.window.len() as u64).saturating_sub(FRONT as u64 - 1);
+        if !known.contains(&from) {
+            let stop = (from + WINDOW as u64).min(end);
+            self.start = from;
+            self.window
+                .resize(usize::try_from(stop - from).expect("a window is 1 MiB"), 0);
+            read_what_is_readable(file, from, &mut self.window)?;
+        }
+        Ok(usize::try_from(from - self.start).expect("it lies in the window"))
+    }
+}
+
+/// Where in a window the 40 bytes may be that a frame of these kinds begins with.
+fn fronts<'a>(
     window: &'a [u8],
     kinds: &'a [FrameKind],
 ) -> impl DoubleEndedIterator<Item = usize> + 'a {
-    (0..window.len().saturating_sub(7)).filter(|at| {
-        window[*at] == b'r'
-            && kinds
-                .iter()
-                .any(|kind| window[*at..].starts_with(kind.name()))
+    (0..window.len().saturating_sub(FRONT - 1)).filter(|at| {
+        let name = &window[at + NAME_AT..];
+        name[0] == b'r' && kinds.iter().any(|kind| name.starts_with(kind.name()))
     })
 }

@@ -34,6 +34,7 @@ pub struct Writer<'s> {
     name: String,
     file: Box<dyn Append>,
     head: Head,
+    head_len: u32,
     pages: Vec<PageRef>,
     /// Frames of all kinds in the file.
     frames: u64,
@@ -82,7 +83,7 @@ impl<'s> Writer<'s> {
         let mut writer = Writer::on(store, name, file, head);
         let mut frame = Vec::new();
         head.build(&mut frame);
-        writer.append_frame(&frame)?;
+        writer.head_len = writer.append_frame(&frame)?.len;
         writer.file.sync()?;
         Ok(writer)
     }
@@ -93,6 +94,7 @@ impl<'s> Writer<'s> {
             name: name.to_owned(),
             file,
             head,
+            head_len: 0,
             pages: Vec::new(),
             frames: 0,
             entries: Vec::new(),
@@ -373,7 +375,7 @@ impl<'s> Writer<'s> {
         let file = self.store.open(&name)?;
         let mut out = Vec::new();
         seek::put_start(frames, &mut out);
-        seek::put_entry(self.head.frame_len(), 0, &mut out);
+        seek::put_entry(self.head_len, 0, &mut out);
         for place in &self.pages {
             let found = scan::read_page(&*file, place.offset, &name)?;
             let Some((page, _)) = found.filter(|(_, found)| found == place) else {

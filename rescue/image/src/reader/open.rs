@@ -17,7 +17,7 @@ use crate::store::ReadFile;
 
 pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError> {
     let mut notes = Vec::new();
-    let first = head_frame(&*file, &name)?;
+    let (first, head_len) = head_frame(&*file, &name)?.unzip();
     let end = find_end(&*file, first.as_ref(), &name)?;
     let head = match first.or(end.map(|end| end.head)) {
         Some(head) => head,
@@ -36,7 +36,7 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
         None => None,
     };
     let slots = match from_root {
-        Some(pages) => slots_of(&head, &pages),
+        Some(pages) => slots_of(&pages),
         None => {
             if end.is_some() {
                 notes.push(format!(
@@ -60,6 +60,7 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
         file,
         name,
         head,
+        head_len,
         end,
         manifest,
         slots,
@@ -68,13 +69,15 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
     })
 }
 
-fn head_frame(file: &dyn ReadFile, name: &str) -> Result<Option<Head>, ImageError> {
+/// The head and the length of its frame.
+fn head_frame(file: &dyn ReadFile, name: &str) -> Result<Option<(Head, u32)>, ImageError> {
     let mut buf = Vec::new();
     if !scan::read_frame(file, 0, FrameKind::Head, &mut buf)? {
         return Ok(None);
     }
     let frame = frame::open(&buf, 0).expect("it was found whole");
-    Head::parse(frame.body, frame.id, name).map(Some)
+    let len = u32::try_from(buf.len()).expect("a head is below 4 KiB");
+    Head::parse(frame.body, frame.id, name).map(|head| Some((head, len)))
 }
 
 /// In front of the seek table; when that is damaged it is looked for, but not beyond the last page.
@@ -150,8 +153,8 @@ fn manifest_behind(file: &dyn ReadFile, slots: &[Slot]) -> Result<Option<Manifes
     }
 }
 
-fn slots_of(head: &Head, pages: &[PageRef]) -> Vec<Slot> {
-    let mut begin = u64::from(head.frame_len());
+fn slots_of(pages: &[PageRef]) -> Vec<Slot> {
+    let mut begin = 0;
     pages
         .iter()
         .map(|page| {
@@ -202,7 +205,7 @@ fn rebuild(
     }
     found.reverse();
     let mut slots = Vec::new();
-    let (mut at, mut address) = (u64::from(head.frame_len()), 0);
+    let (mut at, mut address) = (0, 0);
     for (page, begin) in found {
         missing(
             file,

@@ -11,7 +11,7 @@ use crate::head::Head;
 use crate::index::{self, LeavesRef, PAGE_ENTRIES, Page, PageRef};
 use crate::reader::cache::{Cache, Values};
 use crate::reader::{Piece, Reader};
-use crate::scan;
+use crate::scan::{self, Search};
 use crate::store::ReadFile;
 
 /// Where the index of a part of the disk is.
@@ -167,6 +167,8 @@ pub struct Walk<'a> {
     /// The last leaves frame that was passed.
     pub leaves: Option<LeavesRef>,
     buffer: Vec<u8>,
+    patience: u32,
+    search: Search,
 }
 
 impl<'a> Walk<'a> {
@@ -178,6 +180,8 @@ impl<'a> Walk<'a> {
             end: end.min(file.len()),
             leaves: None,
             buffer: Vec::new(),
+            patience: scan::PATIENCE,
+            search: Search::default(),
         }
     }
 
@@ -192,10 +196,18 @@ impl<'a> Walk<'a> {
             if self.leaves_frame()? {
                 continue;
             }
-            let next = scan::find_forward(self.file, self.at + 1, self.end, KINDS)?;
+            let from = self.at + self.step();
+            let next = self.search.find(self.file, from, self.end, KINDS)?;
             self.at = next.unwrap_or(self.end);
         }
         Ok(None)
+    }
+
+    /// How far to go on after something that is no good frame: one byte, until patience is at its end.
+    fn step(&mut self) -> u64 {
+        self.patience = self.patience.saturating_sub(1);
+        let claimed = frame::peek(&self.buffer, self.at).map_or(1, |(_, len)| len as u64);
+        if self.patience == 0 { claimed } else { 1 }
     }
 
     fn chunk(&mut self) -> Result<Option<Entry>, ImageError> {

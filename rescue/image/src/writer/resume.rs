@@ -32,21 +32,19 @@ impl<'s> Writer<'s> {
         }
         let image = format!("{place}/{unfinished}");
         let file = store.open(&unfinished)?;
-        if file.len() < u64::from(head.frame_len()) {
+        if is_torn_head(&*file, head, &image)? {
             // It was created, and not even its head became durable.
-            begins_a_head(&*file, head, &image)?;
             drop(file);
             head.check_size()?;
             return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head);
         }
-        let own = same_source(own_head(&*file, &image)?, head, &image)?;
-        let chain = last_chain(&*file, &own, &image)?;
+        let (own, head_len) = own_head(&*file, &image)?;
+        same_source(&own, head, &image)?;
+        let chain = last_chain(&*file, &own, head_len, &image)?;
         drop(file);
-        let end = chain
-            .pages
-            .last()
-            .map_or(u64::from(own.frame_len()), PageRef::end);
+        let end = chain.pages.last().map_or(u64::from(head_len), PageRef::end);
         let mut writer = Writer::on(store, name, store.resume(&unfinished, end)?, own);
+        writer.head_len = head_len;
         writer.written = chain.pages.last().map_or(0, |page| page.extent.end());
         writer.frames = 1 + chain.frames;
         writer.pages = chain.pages;
@@ -54,14 +52,18 @@ impl<'s> Writer<'s> {
     }
 }
 
-/// Whether a short file is the beginning of a head, or zeros in its place; anything else is not ours to cut.
-fn begins_a_head(file: &dyn ReadFile, head: &Head, image: &str) -> Result<(), ImageError> {
+/// Whether a file is shorter than a head, and the beginning of one or zeros in its place; another short file is
+/// not ours to cut.
+fn is_torn_head(file: &dyn ReadFile, head: &Head, image: &str) -> Result<bool, ImageError> {
     let mut expected = Vec::new();
     head.build(&mut expected);
+    if file.len() >= expected.len() as u64 {
+        return Ok(false);
+    }
     let mut found = vec![0; usize::try_from(file.len().min(16)).expect("it is at most 16")];
     scan::read_what_is_readable(file, 0, &mut found)?;
     if expected.starts_with(&found) || found.iter().all(|byte| *byte == 0) {
-        return Ok(());
+        return Ok(true);
     }
     Err(ImageError::Foreign {
         image: image.to_owned(),
@@ -69,7 +71,8 @@ fn begins_a_head(file: &dyn ReadFile, head: &Head, image: &str) -> Result<(), Im
     })
 }
 
-fn own_head(file: &dyn ReadFile, image: &str) -> Result<Head, ImageError> {
+/// The head and the length of its frame.
+fn own_head(file: &dyn ReadFile, image: &str) -> Result<(Head, u32), ImageError> {
     let mut buf = Vec::new();
     if !scan::read_frame(file, 0, FrameKind::Head, &mut buf)? {
         return Err(ImageError::Foreign {
@@ -78,23 +81,33 @@ fn own_head(file: &dyn ReadFile, image: &str) -> Result<Head, ImageError> {
         });
     }
     let frame = frame::open(&buf, 0).expect("it was found whole");
-    Head::parse(frame.body, frame.id, image)
+    let len = u32::try_from(buf.len()).expect("a head is below 4 KiB");
+    Head::parse(frame.body, frame.id, image).map(|head| (head, len))
 }
 
-fn same_source(own: Head, head: &Head, image: &str) -> Result<Head, ImageError> {
+fn same_source(own: &Head, head: &Head, image: &str) -> Result<(), ImageError> {
     let what = if own.geometry != head.geometry {
         format!("a disk of {} bytes", own.geometry.size_bytes)
     } else if own.fingerprint != head.fingerprint {
         "what is in use on it was different".to_owned()
+    } else if own.optional_features != 0 {
+        let what = format!("optional features {:#x}", own.optional_features);
+        let image = image.to_owned();
+        return Err(ImageError::Unknown { image, what });
     } else {
-        return Ok(own);
+        return Ok(());
     };
     let image = image.to_owned();
     Err(ImageError::OtherSource { image, what })
 }
 
 /// The longest unbroken row of pages: from the last one whose links all hold.
-fn last_chain(file: &dyn ReadFile, head: &Head, image: &str) -> Result<Chain, ImageError> {
+fn last_chain(
+    file: &dyn ReadFile,
+    head: &Head,
+    head_len: u32,
+    image: &str,
+) -> Result<Chain, ImageError> {
     let mut end = file.len();
     loop {
         let found = scan::find_back(file, end, &[FrameKind::Page], |offset| {
@@ -107,7 +120,7 @@ fn last_chain(file: &dyn ReadFile, head: &Head, image: &str) -> Result<Chain, Im
                 frames: 0,
             });
         };
-        match follow(file, head, last, image)? {
+        match follow(file, head, head_len, last, image)? {
             Ok(chain) => return Ok(chain),
             Err(broken) => end = broken,
         }
@@ -118,6 +131,7 @@ fn last_chain(file: &dyn ReadFile, head: &Head, image: &str) -> Result<Chain, Im
 fn follow(
     file: &dyn ReadFile,
     head: &Head,
+    head_len: u32,
     last: u64,
     image: &str,
 ) -> Result<Result<Chain, u64>, ImageError> {
@@ -145,7 +159,7 @@ fn follow(
     }
     let whole = next
         == next.filter(|(begin, extent, number)| {
-            *begin == u64::from(head.frame_len()) && extent.start() == 0 && *number == 0
+            *begin == u64::from(head_len) && extent.start() == 0 && *number == 0
         });
     if !whole {
         return Ok(Err(pages.last().map_or(0, |page| page.offset)));
