@@ -59,17 +59,14 @@ pub fn read_frame(
     Ok(frame::open(buf, offset).is_some())
 }
 
-/// The page at `offset`, if there is a whole one.
-pub fn read_page(
-    file: &dyn ReadFile,
-    offset: u64,
-    image: &str,
-) -> Result<Option<(Page, PageRef)>, ImageError> {
+/// The page at `offset`, if there is a whole one that this program can read.
+pub fn read_page(file: &dyn ReadFile, offset: u64) -> Result<Option<(Page, PageRef)>, StoreError> {
     let mut buf = Vec::new();
     if !read_frame(file, offset, FrameKind::Page, &mut buf)? {
         return Ok(None);
     }
-    Page::parse(&buf, offset, image)
+    // A page that speaks of a newer version than the image it is in counts as damaged.
+    Ok(Page::parse(&buf, offset, "").ok().flatten())
 }
 
 /// So many frames may look whole and not be; after that, those that lie one over the other are passed over, so

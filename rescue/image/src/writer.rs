@@ -377,7 +377,7 @@ impl<'s> Writer<'s> {
         seek::put_start(frames, &mut out);
         seek::put_entry(self.head_len, 0, &mut out);
         for place in &self.pages {
-            let found = scan::read_page(&*file, place.offset, &name)?;
+            let found = scan::read_page(&*file, place.offset)?;
             let Some((page, _)) = found.filter(|(_, found)| found == place) else {
                 let place = self.store.describe();
                 return Err(StoreError::Fault(format!(

@@ -44,7 +44,7 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
                 ));
             }
             let last = end.map_or(file.len(), |end| end.manifest.offset.min(file.len()));
-            rebuild(&*file, &head, last, &name)?
+            rebuild(&*file, &head, last)?
         }
     };
     let manifest = match &end {
@@ -109,14 +109,18 @@ fn find_end(
         if let Some(end) = at(offset)? {
             return Ok(Some(Some(end)));
         }
-        Ok(scan::read_page(file, offset, name)?.map(|_| None))
+        Ok(scan::read_page(file, offset)?.map(|_| None))
     })?;
     Ok(found.flatten())
 }
 
 fn head_of_a_page(file: &dyn ReadFile, name: &str) -> Result<Head, ImageError> {
+    let mut buf = Vec::new();
     let found = scan::find_back(file, file.len(), &[FrameKind::Page], |offset| {
-        Ok(scan::read_page(file, offset, name)?.map(|(page, _)| page.head))
+        if !scan::read_frame(file, offset, FrameKind::Page, &mut buf)? {
+            return Ok(None);
+        }
+        Ok(Page::parse(&buf, offset, name)?.map(|(page, _)| page.head))
     })?;
     found.ok_or_else(|| ImageError::Foreign {
         image: name.to_owned(),
@@ -172,12 +176,7 @@ fn slots_of(pages: &[PageRef]) -> Vec<Slot> {
 
 /// From the last page back by the links, and where one leads nowhere by looking; what lies between the pages
 /// that are found, and behind the last, is gone through chunk by chunk.
-fn rebuild(
-    file: &dyn ReadFile,
-    head: &Head,
-    end: u64,
-    name: &str,
-) -> Result<Vec<Slot>, ImageError> {
+fn rebuild(file: &dyn ReadFile, head: &Head, end: u64) -> Result<Vec<Slot>, ImageError> {
     // Page, and the first byte of its first chunk; last page first.
     let mut found: Vec<(PageRef, u64)> = Vec::new();
     let (mut until, mut link) = (end, None);
@@ -187,7 +186,7 @@ fn rebuild(
             .map_or(head.geometry.size_bytes, |(page, _)| page.extent.start());
         let read = |offset: u64| -> Result<Option<(Page, PageRef)>, ImageError> {
             let fits = |place: &PageRef| place.end() <= until && place.extent.end() <= upper;
-            Ok(scan::read_page(file, offset, name)?
+            Ok(scan::read_page(file, offset)?
                 .filter(|(page, place)| page.head == *head && fits(place)))
         };
         let linked = match link {

@@ -83,7 +83,7 @@ impl Reader {
 
     fn load(&self, slot: &Slot) -> Result<Loaded, ImageError> {
         if let Some(place) = &slot.page {
-            let found = scan::read_page(&*self.file, place.offset, &self.name)?;
+            let found = scan::read_page(&*self.file, place.offset)?;
             if let Some((
                 Page {
                     entries, leaves, ..

@@ -40,7 +40,7 @@ impl<'s> Writer<'s> {
         }
         let (own, head_len) = own_head(&*file, &image)?;
         same_source(&own, head, &image)?;
-        let chain = last_chain(&*file, &own, head_len, &image)?;
+        let chain = last_chain(&*file, &own, head_len)?;
         drop(file);
         let end = chain.pages.last().map_or(u64::from(head_len), PageRef::end);
         let mut writer = Writer::on(store, name, store.resume(&unfinished, end)?, own);
@@ -102,16 +102,11 @@ fn same_source(own: &Head, head: &Head, image: &str) -> Result<(), ImageError> {
 }
 
 /// The longest unbroken row of pages: from the last one whose links all hold.
-fn last_chain(
-    file: &dyn ReadFile,
-    head: &Head,
-    head_len: u32,
-    image: &str,
-) -> Result<Chain, ImageError> {
+fn last_chain(file: &dyn ReadFile, head: &Head, head_len: u32) -> Result<Chain, ImageError> {
     let mut end = file.len();
     loop {
         let found = scan::find_back(file, end, &[FrameKind::Page], |offset| {
-            let page = scan::read_page(file, offset, image)?;
+            let page = scan::read_page(file, offset)?;
             Ok(page.filter(|(page, _)| page.head == *head).map(|_| offset))
         })?;
         let Some(last) = found else {
@@ -120,7 +115,7 @@ fn last_chain(
                 frames: 0,
             });
         };
-        match follow(file, head, head_len, last, image)? {
+        match follow(file, head, head_len, last)? {
             Ok(chain) => return Ok(chain),
             Err(broken) => end = broken,
         }
@@ -133,7 +128,6 @@ fn follow(
     head: &Head,
     head_len: u32,
     last: u64,
-    image: &str,
 ) -> Result<Result<Chain, u64>, ImageError> {
     let mut pages: Vec<PageRef> = Vec::new();
     let mut frames = 0;
@@ -141,7 +135,7 @@ fn follow(
     let mut next: Option<(u64, Extent, u32)> = None;
     let mut at = Some(last);
     while let Some(offset) = at {
-        let Some((page, place)) = scan::read_page(file, offset, image)? else {
+        let Some((page, place)) = scan::read_page(file, offset)? else {
             return Ok(Err(offset));
         };
         let joins = next.is_none_or(|(begin, extent, number)| {
