@@ -335,6 +335,36 @@ fn a_filesystem_that_was_not_unmounted_says_so() {
     );
 }
 
+/// As if the power had failed after the directory was written and before the table was.
+#[test]
+fn what_only_the_directories_know_of_is_used_when_it_was_not_unmounted() {
+    for (size, options, fat, len, dirty) in [
+        (1440 * KIB, &["-F", "12"][..], 512, 18 * 512, 0x25),
+        (40 * MIB, &["-F", "16"], 2048, 160 * 512, 0x25),
+        (300 * MIB, &["-F", "32"], 32 * 512, 100 * 512, 0x41),
+    ] {
+        let file = filled(size, options);
+        let whole = map(&read(&open(&file))).1;
+        // Everything in both tables but the folders' and the root's first clusters is forgotten.
+        let kept = 24usize;
+        write_at(&file, fat + kept as u64, &vec![0; len - kept]);
+        if options[1] != "32" {
+            write_at(&file, fat + len as u64 / 2, &read_at(&file, fat, kept));
+        } else {
+            let sectors = u32::from_le_bytes(read_at(&file, 36, 4).try_into().unwrap());
+            let second = fat + u64::from(sectors) * 512;
+            write_at(&file, second + kept as u64, &vec![0; len - kept]);
+        }
+        let forgotten = map(&read(&open(&file))).1;
+        assert!(!whole.difference(&forgotten).is_empty());
+        write_at(&file, dirty, &[1]);
+        let (basis, used) = map(&read(&open(&file)));
+        assert_eq!(basis, Basis::Union);
+        let missing = whole.difference(&used);
+        assert_eq!(missing, ExtentMap::new(), "{options:?}");
+    }
+}
+
 #[test]
 fn a_filesystem_cut_short_is_kept_whole() {
     let file = filled(40 * MIB, &["-F", "16"]);

@@ -1,7 +1,9 @@
 //! FAT12, FAT16 and FAT32: the used clusters by all copies of the table, and the files.
 
 mod boot;
+mod chain;
 mod name;
+mod reach;
 mod table;
 mod tree;
 
@@ -58,14 +60,20 @@ fn used(source: &dyn BlockSource, boot: &Boot) -> Result<(State, Used), ReadErro
     for extent in allocation.used.iter() {
         extents.insert(extent);
     }
+    // A table that was being written may know less than the directories.
+    let doubtful = allocation.state != State::Clean || !allocation.copies_agree;
+    let mut basis = Basis::Records;
+    if doubtful {
+        basis = Basis::Union;
+        let Some(claims) = reach::claims(source, boot, &extents)? else {
+            let why = "it was not unmounted, and its folders are too many to look into";
+            return Ok((allocation.state, Used::Whole(why.into())));
+        };
+        extents = extents.union(&claims);
+    }
     // Behind the last whole cluster.
     if let Some(tail) = Extent::between(boot.data_end(), source.size_bytes()) {
         extents.insert(tail);
     }
-    let basis = if allocation.copies_agree {
-        Basis::Records
-    } else {
-        Basis::Union
-    };
     Ok((allocation.state, Used::Map { basis, extents }))
 }

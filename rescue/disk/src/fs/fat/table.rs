@@ -1,20 +1,15 @@
-//! The file allocation table: which clusters hold something, and what follows a cluster.
-
-use std::cell::RefCell;
+//! The file allocation table: which clusters hold something.
 
 use crate::extent::{Extent, ExtentMap};
 use crate::fields::Fields;
 use crate::fs::State;
 use crate::fs::fat::boot::{Boot, Width};
-use crate::fs::tree::{Piece, TreeError};
 use crate::source::{BlockSource, ReadError};
 
 /// A FAT has up to 1 GiB and is read in pieces of this size, which holds whole entries of every width.
 const PIECE_BYTES: u64 = 3 << 18;
 /// Most extents a used map keeps apart; beyond it, small gaps are taken as used.
 const EXTENT_LIMIT: usize = 1 << 20;
-/// Most pieces of one file.
-const PIECE_LIMIT: usize = 1 << 20;
 
 /// What the copies of the FAT say together.
 #[derive(Debug)]
@@ -117,7 +112,7 @@ fn state(boot: &Boot, piece: &[u8]) -> State {
 
 impl Width {
     /// The entry at this index of a piece that begins with a whole entry at an even index.
-    fn entry(self, piece: &[u8], index: usize) -> Option<u32> {
+    pub fn entry(self, piece: &[u8], index: usize) -> Option<u32> {
         let fields = Fields(piece);
         match self {
             Width::Fat12 => {
@@ -134,7 +129,7 @@ impl Width {
     }
 
     /// From here on a number ends a chain.
-    fn end(self) -> u32 {
+    pub fn end(self) -> u32 {
         match self {
             Width::Fat12 => 0xFF8,
             Width::Fat16 => 0xFFF8,
@@ -178,98 +173,3 @@ impl Runs {
         }
     }
 }
-
-/// Follows chains. Keeps the last piece of the table it read.
-pub struct Chains<'a> {
-    source: &'a dyn BlockSource,
-    boot: &'a Boot,
-    window: RefCell<(u64, Vec<u8>)>,
-}
-
-impl<'a> Chains<'a> {
-    pub fn new(source: &'a dyn BlockSource, boot: &'a Boot) -> Chains<'a> {
-        Chains {
-            source,
-            boot,
-            window: RefCell::new((0, Vec::new())),
-        }
-    }
-
-    /// The pieces of a chain, at most `limit` bytes of it.
-    pub fn pieces(&self, first: u32, limit: u64) -> Result<Vec<Piece>, TreeError> {
-        let mut pieces: Vec<Piece> = Vec::new();
-        let (mut at, mut cluster) = (0, first);
-        // Brent: a chain that meets a cluster remembered at a power of two runs in a circle.
-        let (mut remembered, mut steps, mut power) = (0, 0u64, 1u64);
-        while at < limit {
-            let extent = self.boot.cluster(cluster).ok_or(TreeError::Damaged(
-                "a chain of clusters leaves the filesystem",
-            ))?;
-            let full = pieces.len() == PIECE_LIMIT;
-            match pieces.last_mut() {
-                Some(last) if last.extent.end() == extent.start() => {
-                    last.extent =
-                        Extent::new(last.extent.start(), last.extent.len() + extent.len())
-                            .expect("both lie inside the filesystem");
-                }
-                _ if full => {
-                    return Err(TreeError::Unsupported(
-                        "a file in more than a million pieces",
-                    ));
-                }
-                _ => pieces.push(Piece { at, extent }),
-            }
-            at += extent.len();
-            if cluster == remembered {
-                return Err(TreeError::Damaged("a chain of clusters runs in a circle"));
-            }
-            steps += 1;
-            if steps == power {
-                (remembered, steps, power) = (cluster, 0, power * 2);
-            }
-            cluster = self.next(cluster)?;
-            if cluster >= self.boot.width.end() {
-                break;
-            }
-        }
-        Ok(pieces)
-    }
-
-    fn next(&self, cluster: u32) -> Result<u32, TreeError> {
-        let even = cluster & !1;
-        let at = self.boot.width.offset(even);
-        let start = at / WINDOW_BYTES * WINDOW_BYTES;
-        let mut window = self.window.borrow_mut();
-        if window.1.is_empty() || window.0 != start {
-            let len = WINDOW_BYTES.min(self.boot.fat_bytes - start);
-            window.1 = self.read(start, len)?;
-            window.0 = start;
-        }
-        let within = usize::try_from(at - start).expect("it lies inside a window");
-        self.boot
-            .width
-            .entry(
-                &window.1[within.min(window.1.len())..],
-                usize::from(cluster != even),
-            )
-            .ok_or(TreeError::Damaged("the file allocation table is too short"))
-    }
-
-    /// From the copy that counts, or from another when that one cannot be read.
-    fn read(&self, start: u64, len: u64) -> Result<Vec<u8>, ReadError> {
-        let mut bytes = vec![0; usize::try_from(len).expect("a window is small")];
-        let active = self.boot.active_fat;
-        let others = (0..self.boot.fat_count).filter(|copy| *copy != active);
-        let mut first = None;
-        for copy in std::iter::once(active).chain(others) {
-            match self.source.read_at(self.boot.fat(copy) + start, &mut bytes) {
-                Ok(()) => return Ok(bytes),
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        Err(first.expect("there is at least one copy"))
-    }
-}
-
-/// Pairs of 12-bit entries never cross it.
-const WINDOW_BYTES: u64 = 3 << 14;

@@ -2,15 +2,15 @@
 
 use crate::extent::Extent;
 use crate::fs::fat::boot::{Boot, Root};
+use crate::fs::fat::chain::Chains;
 use crate::fs::fat::name::{LongName, SLOT_BYTES, Short, Slot};
-use crate::fs::fat::table::Chains;
 use crate::fs::tree::{
     Content, ENTRY_LIMIT, Entry, Node, NodeId, NodeKind, Piece, Tree, TreeError,
 };
 use crate::source::{BlockSource, read_vec};
 
 /// A directory has at most 65,536 slots.
-const DIRECTORY_LIMIT: u64 = 65536 * SLOT_BYTES as u64;
+pub const DIRECTORY_LIMIT: u64 = 65536 * SLOT_BYTES as u64;
 
 pub struct FatTree<'a> {
     source: &'a dyn BlockSource,
@@ -114,7 +114,7 @@ pub fn label(source: &dyn BlockSource, boot: &Boot) -> Option<String> {
     found
 }
 
-fn root(source: &dyn BlockSource, boot: &Boot) -> Result<Vec<Piece>, TreeError> {
+pub fn root(source: &dyn BlockSource, boot: &Boot) -> Result<Vec<Piece>, TreeError> {
     match boot.root {
         Root::Area(area) => Ok(area
             .map(|extent| Piece { at: 0, extent })
@@ -125,7 +125,7 @@ fn root(source: &dyn BlockSource, boot: &Boot) -> Result<Vec<Piece>, TreeError> 
 }
 
 /// Shows every slot with its offset until there are no more or `visit` has enough.
-fn scan(
+pub fn scan(
     source: &dyn BlockSource,
     boot: &Boot,
     pieces: &[Piece],
