@@ -1,16 +1,22 @@
 //! Runs an approved plan.
 
 mod buffer;
+mod check;
+mod clock;
 mod compare;
 mod counters;
 mod digest;
 mod fetch;
+mod from_image;
+mod imaging;
+mod looking;
 mod meter;
 mod onto;
 mod piece;
 mod pipeline;
 mod record;
 mod to_disk;
+mod to_store;
 mod tuning;
 
 use std::time::Instant;
@@ -125,7 +131,10 @@ impl Job<'_> {
             .map_err(|error| Stop::Fault(error.0))?;
         let ended = guarded(|| match self.plan.request.action {
             Action::Clone { .. } => self.onto_disk(meter, report),
-            _ => Err(Stop::Fault("this job is not there yet".into())),
+            Action::Image { .. } => self.image(meter, report),
+            Action::Restore { .. } => self.restore(meter, report),
+            Action::Verify { .. } => self.verify(meter, report),
+            Action::Check { .. } => self.check(meter, report),
         });
         report.disks = counters.again(self.host);
         ended

@@ -2,11 +2,15 @@
 
 mod clone;
 mod find;
+mod imaging;
 mod onto;
+mod opened;
 mod prepare;
 mod refusal;
+mod restore;
 mod show;
 mod state;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -14,8 +18,10 @@ use disk::extent::ExtentMap;
 use disk::table::edit::Patch;
 use serde::Serialize;
 
+pub(crate) use imaging::fingerprint;
 pub use prepare::prepare;
 pub use refusal::Refusal;
+pub(crate) use verify::with_patches;
 
 use crate::host::Disk;
 use crate::identity::Identity;
@@ -79,14 +85,20 @@ pub struct StoreFacts {
     pub needed_bytes: u64,
 }
 
-/// The image a disk is restored from or compared with.
+/// The image that a disk is restored from or compared with, or that is checked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ImageFacts {
+    /// As the request names it.
     pub title: String,
+    pub id: String,
     pub file_bytes: u64,
     /// Of the disk that was imaged.
     pub size_bytes: u64,
-    pub disk: Option<Identity>,
+    /// The disk that was imaged, in words.
+    pub disk: String,
+    /// When it was finished, in UTC.
+    pub made: Option<String>,
+    pub note: Option<String>,
 }
 
 /// A map file, and what becomes of it when the job is done.

@@ -211,11 +211,26 @@ impl Decoder {
         stored: &[u8],
         content: &mut Vec<u8>,
     ) -> Result<Decoded, Damaged> {
+        let length = match entry.kind {
+            Kind::Data => entry.content_len(),
+            _ => 0,
+        };
+        content.resize(length, 0);
+        self.decode_into(entry, stored, content)
+    }
+
+    /// As [`Decoder::decode`], into memory that is as long as the content of a [`Kind::Data`] chunk; for other
+    /// kinds it is not touched.
+    pub fn decode_into(
+        &mut self,
+        entry: &Entry,
+        stored: &[u8],
+        content: &mut [u8],
+    ) -> Result<Decoded, Damaged> {
         let header_len = (entry.header_len as usize).min(stored.len());
         let (header, data) = stored.split_at(header_len);
         let mut decoded = chunk_frame(entry, header);
         if entry.kind != Kind::Data {
-            content.clear();
             // There is only one way to write so many zeros.
             self.expected.clear();
             self.zeros.write(entry.extent.len(), &mut self.expected);
@@ -224,8 +239,7 @@ impl Decoder {
             }
             return Ok(decoded);
         }
-        content.resize(entry.content_len(), 0);
-        let outcome = self.zstd.decompress_to_buffer(data, content.as_mut_slice());
+        let outcome = self.zstd.decompress_to_buffer(data, content);
         let complaint = match outcome {
             Ok(len) if len == content.len() => None,
             Ok(len) => Some(format!("{len} of {} bytes came out", content.len())),

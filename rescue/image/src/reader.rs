@@ -11,13 +11,15 @@ use std::sync::Mutex;
 
 use disk::extent::{Extent, ExtentMap};
 
-use crate::chunk::{Entry, Kind};
+use crate::chunk::{self, Entry, Kind};
 use crate::digest::{Digest, ImageId, LEAF, leaf_value};
 use crate::end::End;
 use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
 use crate::head::Head;
 use crate::manifest::Manifest;
 use crate::scan;
+use crate::states::States;
 use crate::store::{ReadFile, Store};
 use cache::Cache;
 use page::Slot;
@@ -140,6 +142,20 @@ impl Reader {
             }
         }
         Ok(lost)
+    }
+
+    /// The state of each granule of an entry, without its content; `None` when the chunk frame is damaged.
+    pub fn states(&self, entry: &Entry) -> Result<Option<States>, ImageError> {
+        if !entry.has_states() {
+            let len = usize::try_from(entry.extent.len()).unwrap_or(usize::MAX);
+            return Ok(Some(States::all(len, entry.kind.state())));
+        }
+        let mut buf = Vec::new();
+        if !scan::read_frame(&*self.file, entry.offset, FrameKind::Chunk, &mut buf)? {
+            return Ok(None);
+        }
+        let frame = frame::open(&buf, entry.offset).filter(|frame| frame.id == self.head.id);
+        Ok(frame.and_then(|frame| chunk::states_of(&frame, entry)))
     }
 
     /// Chunk frame and data frame of an entry, in one read. What the store cannot give becomes zeros, which

@@ -1,10 +1,11 @@
 //! Carrying out a clone or a restore: copy, make durable, read back.
 
-use disk::extent::{Extent, ExtentMap};
+use disk::extent::ExtentMap;
 
 use super::Job;
 use super::compare::Compare;
 use super::fetch::{Fetch, FromDisk};
+use super::from_image::FromImage;
 use super::meter::Meter;
 use super::pipeline::Stop;
 use super::record::Record;
@@ -12,6 +13,7 @@ use super::to_disk::{Copied, ToDisk};
 use crate::event::Step;
 use crate::host::HostError;
 use crate::permit::WritePermit;
+use crate::plan::with_patches;
 use crate::report::{Report, Verified};
 use crate::request::Verification;
 
@@ -25,7 +27,14 @@ impl Job<'_> {
         self.copy_onto(&fetch, size_bytes, meter, report)
     }
 
-    pub fn copy_onto(
+    /// An image onto a disk or a file.
+    pub fn restore(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
+        let reader = self.image_reader()?;
+        let fetch = FromImage::new(&reader, self.cancel);
+        self.copy_onto(&fetch, reader.head().geometry.size_bytes, meter, report)
+    }
+
+    fn copy_onto(
         &self,
         fetch: &dyn Fetch,
         source_bytes: u64,
@@ -133,10 +142,8 @@ impl Job<'_> {
 
     /// What was copied, now or by an earlier run, and what was put where the source has something else.
     fn wanted_there(&self, copied: &Copied) -> ExtentMap {
-        let patched = self.plan.patches.iter();
-        let patched = patched.filter_map(|p| Extent::new(p.offset, p.bytes.len() as u64));
         let before = self.plan.done.finished.intersection(&self.plan.used);
-        copied.written.union(&before).union(&patched.collect())
+        with_patches(&copied.written.union(&before), &self.plan.patches)
     }
 
     fn destination_title(&self) -> String {

@@ -23,7 +23,11 @@ pub fn plan(
         title: source.title(),
         subject: Subject::Disk(source.identity.clone()),
         geometry: source.geometry,
-        layout: source.layout.as_ref().ok(),
+        table: source
+            .layout
+            .as_ref()
+            .ok()
+            .and_then(|layout| layout.table.as_ref()),
         bytes: &*opened,
         disk: Some(&source),
     };

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use disk::geometry::Geometry;
-use disk::layout::Layout;
 use disk::size::Size;
 use disk::source::BlockSource;
-use disk::table::edit;
+use disk::table::{Table, edit};
 
 use super::find::{Found, Survey};
 use super::refusal::Refusal;
@@ -22,7 +21,7 @@ pub struct From<'a> {
     pub title: String,
     pub subject: Subject,
     pub geometry: Geometry,
-    pub layout: Option<&'a Layout>,
+    pub table: Option<&'a Table>,
     pub bytes: &'a dyn BlockSource,
     /// The disk itself, where it is one.
     pub disk: Option<&'a Disk>,
@@ -138,9 +137,10 @@ fn existing_disk(
 
 /// The table as it has to stand there.
 fn table(disk: &Disk, plan: &mut Plan, from: &From<'_>, survey: &mut Survey<'_>) {
-    let table = from.layout.and_then(|layout| layout.table.as_ref());
     // A regular file has whatever sectors its table counts in.
-    let counted = table.map_or(from.geometry.logical_sector, |table| table.sector_size);
+    let counted = from
+        .table
+        .map_or(from.geometry.logical_sector, |table| table.sector_size);
     if disk.transport != Transport::File && counted != disk.geometry.logical_sector {
         survey.refuse(Refusal::SectorSizes {
             source: from.title.clone(),
@@ -156,7 +156,7 @@ fn table(disk: &Disk, plan: &mut Plan, from: &From<'_>, survey: &mut Survey<'_>)
             why: "growing is not there yet".into(),
         });
     }
-    let Some(table) = table.filter(|table| table.trusted) else {
+    let Some(table) = from.table.filter(|table| table.trusted) else {
         return;
     };
     match edit::moved_to(from.bytes, table, disk.geometry) {

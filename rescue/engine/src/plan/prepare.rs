@@ -4,7 +4,7 @@ use disk::extent::ExtentMap;
 
 use super::find::Survey;
 use super::refusal::Refusal;
-use super::{Plan, clone};
+use super::{Plan, clone, imaging, restore, verify};
 use crate::host::{Disk, Host};
 use crate::identity::Identity;
 use crate::map::Map;
@@ -18,12 +18,16 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
             source,
             destination,
         } => clone::plan(request, source, destination, &mut survey),
-        _ => {
-            survey.refuse(Refusal::Other {
-                text: format!("'{request}' is not planned yet"),
-            });
-            None
+        Action::Image {
+            source,
+            store,
+            name,
+        } => imaging::plan(request, source, store, name, &mut survey),
+        Action::Restore { image, destination } => {
+            restore::plan(request, image, destination, &mut survey)
         }
+        Action::Verify { against, disk } => verify::plan(request, against, disk, &mut survey),
+        Action::Check { image } => verify::check(request, image, &mut survey),
     };
     match plan {
         Some(mut plan) if survey.refusals.is_empty() => {

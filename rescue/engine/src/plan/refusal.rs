@@ -83,9 +83,9 @@ pub enum Refusal {
     ImageUnfinished {
         image: String,
     },
-    ImageDamaged {
+    /// An unfinished image of this name was begun for another disk, or the disk has changed.
+    UnfinishedOther {
         image: String,
-        text: String,
     },
     ImageForeign {
         image: String,
@@ -232,9 +232,9 @@ impl Refusal {
                 f,
                 "{image} is unfinished; give the command that began it again to finish it"
             ),
-            Refusal::ImageDamaged { image, text } => write!(
+            Refusal::UnfinishedOther { image } => write!(
                 f,
-                "{image} cannot be opened: {text}; use another copy of it"
+                "{image} was begun for another state of the source; choose another name, or remove it to begin anew"
             ),
             Refusal::ImageForeign { image } => write!(
                 f,

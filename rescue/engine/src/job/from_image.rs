@@ -1,0 +1,181 @@
+//! Reading pieces of an image: decoding, and what the image says of each granule.
+
+use std::sync::{Mutex, PoisonError};
+
+use disk::extent::{Extent, ExtentMap};
+use image::chunk::{Entry, Kind};
+use image::codec::Decoder;
+use image::error::ImageError;
+use image::reader::{Piece as Part, Reader};
+use image::states::{State, States};
+
+use super::fetch::{Fetch, Fetched};
+use super::piece::Piece;
+use super::pipeline::Stop;
+use crate::event::Cancel;
+
+/// Decodes on the thread that asks; pieces are whole chunks.
+pub struct FromImage<'a> {
+    reader: &'a Reader,
+    cancel: &'a Cancel,
+    /// One for each thread that is decoding.
+    tools: Mutex<Vec<Tools>>,
+}
+
+struct Tools {
+    decoder: Decoder,
+    stored: Vec<u8>,
+}
+
+impl<'a> FromImage<'a> {
+    pub fn new(reader: &'a Reader, cancel: &'a Cancel) -> FromImage<'a> {
+        FromImage {
+            reader,
+            cancel,
+            tools: Mutex::default(),
+        }
+    }
+
+    fn tools(&self) -> Result<Tools, ImageError> {
+        let kept = self
+            .tools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        match kept {
+            Some(tools) => Ok(tools),
+            None => Ok(Tools {
+                decoder: Decoder::new()?,
+                stored: Vec::new(),
+            }),
+        }
+    }
+
+    fn parts(
+        &self,
+        piece: &Piece,
+        buffer: &mut [u8],
+        tools: &mut Tools,
+    ) -> Result<Fetched, ImageError> {
+        let mut fetched = Fetched::default();
+        let end = piece
+            .window
+            .end()
+            .min(self.reader.head().geometry.size_bytes);
+        let mut at = piece.window.start();
+        while at < end {
+            let part = self.reader.piece_at(at)?;
+            let extent = part.map_or(Extent::between(at, end), |part| {
+                part.extent().intersect(piece.window)
+            });
+            let Some(extent) = extent else { break };
+            match part {
+                Some(Part::Entry(entry)) => {
+                    self.entry(&entry, piece, extent, buffer, tools, &mut fetched)?;
+                }
+                Some(Part::Lost(_)) | None => {
+                    buffer[piece.place(extent)].fill(0);
+                    fetched.bad.insert(extent);
+                }
+            }
+            at = extent.end();
+        }
+        Ok(fetched)
+    }
+
+    /// `extent` is the part of the entry that lies in the window.
+    fn entry(
+        &self,
+        entry: &Entry,
+        piece: &Piece,
+        extent: Extent,
+        buffer: &mut [u8],
+        tools: &mut Tools,
+        fetched: &mut Fetched,
+    ) -> Result<(), ImageError> {
+        let content = &mut buffer[piece.place(extent)];
+        if entry.kind != Kind::Data {
+            content.fill(0);
+            // A run of zeros may be longer than the window and then is all of one state.
+            let states = match entry.has_states() {
+                true => self.reader.states(entry)?,
+                false => None,
+            };
+            match states {
+                Some(states) => note(&states, entry.extent, extent, fetched),
+                None => whole(entry.kind, extent, fetched),
+            }
+            return Ok(());
+        }
+        assert!(
+            extent == entry.extent,
+            "a piece of an image is whole chunks"
+        );
+        self.reader.read_stored(entry, &mut tools.stored)?;
+        match tools.decoder.decode_into(entry, &tools.stored, content) {
+            Ok(decoded) => {
+                if let Some(states) = decoded.states {
+                    note(&states, entry.extent, extent, fetched);
+                }
+            }
+            Err(_) => {
+                let damaged = self.reader.salvage(entry, content)?;
+                if let Some(states) = self.reader.states(entry)? {
+                    note(&states, entry.extent, extent, fetched);
+                }
+                // What is free is no loss.
+                let lost = damaged.difference(&fetched.free);
+                fetched.bad = fetched.bad.union(&lost);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fetch for FromImage<'_> {
+    fn piece(&self, piece: &Piece, buffer: &mut [u8]) -> Result<Fetched, Stop> {
+        if self.cancel.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        let fault = |error: ImageError| Stop::Fault(error.to_string());
+        let mut tools = self.tools().map_err(fault)?;
+        let fetched = self.parts(piece, buffer, &mut tools).map_err(fault);
+        self.tools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(tools);
+        // Behind the end of the imaged disk a larger one has zeros.
+        if let Some(behind) =
+            Extent::between(self.reader.head().geometry.size_bytes, piece.window.end())
+                .and_then(|behind| behind.intersect(piece.window))
+        {
+            buffer[piece.place(behind)].fill(0);
+        }
+        let fetched = fetched?;
+        let wanted: ExtentMap = piece.wanted.iter().copied().collect();
+        Ok(Fetched {
+            bad: fetched.bad.intersection(&wanted),
+            free: fetched.free.intersection(&wanted),
+        })
+    }
+}
+
+fn note(states: &States, chunk: Extent, inside: Extent, fetched: &mut Fetched) {
+    let clip = |extent: Extent| extent.intersect(inside);
+    for extent in states.extents(chunk, State::Free).filter_map(clip) {
+        fetched.free.insert(extent);
+    }
+    for state in [State::Unreadable, State::NotTried] {
+        for extent in states.extents(chunk, state).filter_map(clip) {
+            fetched.bad.insert(extent);
+        }
+    }
+}
+
+fn whole(kind: Kind, extent: Extent, fetched: &mut Fetched) {
+    match kind {
+        Kind::Data | Kind::Zero => {}
+        Kind::Free => fetched.free.insert(extent),
+        Kind::Unreadable | Kind::NotTried => fetched.bad.insert(extent),
+    }
+}

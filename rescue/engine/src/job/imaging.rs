@@ -1,0 +1,220 @@
+//! Carrying out an image: begin or go on, write, finish, check.
+
+use disk::extent::ExtentMap;
+use disk::source::BlockSource;
+use image::digest::ImageId;
+use image::error::ImageError;
+use image::head::Head;
+use image::manifest::Manifest;
+use image::reader::{Piece, Reader};
+use image::states::State;
+use image::store::Store;
+use image::writer::Writer;
+use image::{file_name, unfinished_name};
+
+use super::Job;
+use super::check::Check;
+use super::clock;
+use super::fetch::FromDisk;
+use super::meter::Meter;
+use super::pipeline::Stop;
+use super::to_store::ToStore;
+use crate::event::Step;
+use crate::host::Disk;
+use crate::plan::fingerprint;
+use crate::report::{Report, Verified};
+use crate::request::{Action, Coverage, Place, Verification};
+
+impl Job<'_> {
+    /// A disk into a store.
+    pub fn image(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
+        let Action::Image { store, name, .. } = &self.plan.request.action else {
+            return Err(Stop::Bug("this is no image".into()));
+        };
+        let disk = self.plan.source.as_ref().expect("an image has a source");
+        let source = self
+            .host
+            .open_source(&disk.identity)
+            .map_err(|error| Stop::Fault(error.0))?;
+        let place = self
+            .host
+            .open_place(store, self.permits.first())
+            .map_err(|error| Stop::Fault(error.0))?;
+        let started = clock::now();
+        let (mut writer, mut bad) = self.begin(&*place.store, name, disk, &*source)?;
+        let resumed = writer.at();
+        report.resumed_bytes = self
+            .plan
+            .used
+            .iter()
+            .take_while(|e| e.start() < resumed)
+            .map(|e| e.end().min(resumed) - e.start())
+            .sum();
+        report.state = self.unfinished(store, name);
+        let fetch = FromDisk::new(&*source, self.cancel);
+        let to_store = ToStore {
+            fetch: &fetch,
+            wanted: &self.plan.used,
+            level: self.plan.request.options.level,
+            tuning: self.tuning,
+            cancel: self.cancel,
+        };
+        let written = to_store.write(&mut writer, &mut bad, meter);
+        report.unreadable = bad;
+        written?;
+        meter.begin(Step::Flush, 0, 0);
+        let manifest = Manifest {
+            id: writer.head().id,
+            chunk_size: writer.head().chunk_size,
+            started: Some(started),
+            ended: Some(clock::now()),
+            bytes_read: meter.read_bytes,
+            resumed: u32::from(resumed > 0),
+            ..self.manifest(disk, &report.unreadable)
+        };
+        let finished = writer.finish(&manifest).map_err(fault)?;
+        report.state = None;
+        report.image = Some(format!("{}/{}", place.store.describe(), finished.name));
+        report.verified = self.check_written(&*place.store, name, meter)?;
+        Ok(())
+    }
+
+    /// A new image, or the unfinished one of this name with what of it could not be read.
+    fn begin<'s>(
+        &self,
+        store: &'s dyn Store,
+        name: &str,
+        disk: &Disk,
+        source: &dyn BlockSource,
+    ) -> Result<(Writer<'s>, ExtentMap), Stop> {
+        let id = random_id().map_err(Stop::Fault)?;
+        let head = Head::new(id, source.geometry(), fingerprint(disk, &self.plan.used))
+            .with_chunk_size(self.tuning.chunk_bytes);
+        let unfinished = unfinished_name(name);
+        if !store
+            .exists(&unfinished)
+            .map_err(|error| Stop::Fault(error.to_string()))?
+        {
+            return Ok((
+                Writer::create(store, name, head).map_err(fault)?,
+                ExtentMap::new(),
+            ));
+        }
+        let writer = Writer::resume(store, name, &head).map_err(fault)?;
+        let bad = match writer.at() {
+            0 => ExtentMap::new(),
+            at => {
+                unreadable(&Reader::open(store, &unfinished).map_err(fault)?, at).map_err(fault)?
+            }
+        };
+        Ok((writer, bad))
+    }
+
+    fn manifest(&self, disk: &Disk, unreadable: &ExtentMap) -> Manifest {
+        let options = &self.plan.request.options;
+        let described = disk.layout.as_ref().map(Manifest::describe);
+        let mut manifest = described.unwrap_or_default();
+        let identity = &disk.identity;
+        let story = &mut manifest.disk;
+        story.size_bytes = disk.geometry.size_bytes;
+        story.logical_sector = disk.geometry.logical_sector;
+        story.physical_sector = disk.geometry.physical_sector;
+        story.path = Some(disk.path.display().to_string());
+        story.model.clone_from(&identity.model);
+        story.vendor.clone_from(&disk.vendor);
+        story.serial.clone_from(&identity.serial);
+        story.wwn.clone_from(&identity.wwn);
+        story.firmware.clone_from(&disk.firmware);
+        story.transport = Some(disk.transport.to_string());
+        story.fingerprint = Some(identity.fingerprint.to_string());
+        story.systems.clone_from(&disk.systems);
+        Manifest {
+            program: format!("rescue {}", env!("CARGO_PKG_VERSION")),
+            exact: options.coverage == Coverage::Exact,
+            in_disk_order: true,
+            level: options.level,
+            used_bytes: self.plan.used_bytes,
+            unreadable: unreadable.into(),
+            note: options.note.clone(),
+            warnings: self.plan.warnings.clone(),
+            ..manifest
+        }
+    }
+
+    fn check_written(
+        &self,
+        store: &dyn Store,
+        name: &str,
+        meter: &mut Meter<'_>,
+    ) -> Result<Verified, Stop> {
+        if self.plan.request.options.verification == Verification::Skip {
+            return Ok(Verified::NotDone {
+                why: "it was not asked for".into(),
+            });
+        }
+        let reader = Reader::open(store, &file_name(name)).map_err(fault)?;
+        let check = Check {
+            reader: &reader,
+            tuning: self.tuning,
+            cancel: self.cancel,
+        };
+        let read = meter.read_bytes;
+        let found = check.run(Step::Verify, meter)?;
+        meter.read_bytes = read;
+        for note in reader.notes() {
+            meter.warn(note);
+        }
+        Ok(if found.damaged.is_empty() {
+            Verified::Equal {
+                bytes: found.good_bytes,
+            }
+        } else {
+            Verified::Different {
+                extents: found.damaged,
+            }
+        })
+    }
+
+    fn unfinished(&self, store: &Place, name: &str) -> Option<std::path::PathBuf> {
+        match store {
+            Place::Path(directory) => Some(directory.join(unfinished_name(name))),
+            _ => Some(format!("{store}/{}", unfinished_name(name)).into()),
+        }
+    }
+}
+
+/// What an earlier run could not read of the disk before `at`.
+fn unreadable(reader: &Reader, at: u64) -> Result<ExtentMap, ImageError> {
+    let mut bad = ExtentMap::new();
+    for piece in reader.pieces() {
+        let piece = piece?;
+        if piece.extent().start() >= at {
+            break;
+        }
+        match &piece {
+            Piece::Lost(extent) => bad.insert(*extent),
+            Piece::Entry(entry) => {
+                if let Some(states) = reader.states(entry)? {
+                    for extent in states.extents(entry.extent, State::Unreadable) {
+                        bad.insert(extent);
+                    }
+                }
+            }
+        }
+    }
+    Ok(bad)
+}
+
+fn random_id() -> Result<ImageId, String> {
+    use std::io::Read;
+    let mut id = [0; 16];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut id));
+    read.map_err(|error| {
+        format!("/dev/urandom cannot be read: {error}; mount /dev and repeat the command")
+    })?;
+    Ok(ImageId(id))
+}
+
+fn fault(error: ImageError) -> Stop {
+    Stop::Fault(error.to_string())
+}

@@ -1,0 +1,158 @@
+//! An image: the wanted chunks of a disk, compressed, in disk order.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use disk::extent::{Extent, ExtentMap};
+use image::codec::{Encoded, Encoder};
+use image::error::ImageError;
+use image::head::Head;
+use image::states::States;
+use image::writer::Writer;
+
+use super::buffer::Buffer;
+use super::fetch::Fetch;
+use super::meter::Meter;
+use super::piece::{Piece, pieces};
+use super::pipeline::{Stages, Stop, run};
+use super::tuning::Tuning;
+use crate::event::{Cancel, Step};
+
+/// What is written and how.
+pub struct ToStore<'a> {
+    pub fetch: &'a dyn Fetch,
+    pub wanted: &'a ExtentMap,
+    pub level: i32,
+    pub tuning: Tuning,
+    pub cancel: &'a Cancel,
+}
+
+struct Slot {
+    buffer: Buffer,
+    bad: ExtentMap,
+    encoded: Encoded,
+}
+
+impl ToStore<'_> {
+    /// From where the writer stands to the end of the disk. Adds to `bad` what could not be read.
+    pub fn write(
+        &self,
+        writer: &mut Writer<'_>,
+        bad: &mut ExtentMap,
+        meter: &mut Meter<'_>,
+    ) -> Result<(), Stop> {
+        let head = *writer.head();
+        let begun = writer.at();
+        let todo = match Extent::between(begun, head.geometry.size_bytes) {
+            Some(rest) => self.wanted.within(rest).collect(),
+            None => ExtentMap::new(),
+        };
+        let wanted_bytes = self.wanted.total_bytes();
+        meter.begin(Step::Copy, wanted_bytes, wanted_bytes - todo.total_bytes());
+        let encoders = Mutex::new(Vec::new());
+        let stages = Stages {
+            fetch: |piece: &Piece, slot: &mut Slot| {
+                slot.bad = self.fetch.piece(piece, &mut slot.buffer)?.bad;
+                clear_around(piece, &mut slot.buffer);
+                Ok(())
+            },
+            work: |piece: &Piece, slot: &mut Slot| self.encode(&encoders, &head, piece, slot),
+        };
+        let mut saved = Instant::now();
+        let mut commit = |piece: &Piece, slot: &mut Slot| {
+            free_up_to(writer, piece.window.start()).map_err(fault)?;
+            let before = writer.stored_bytes();
+            writer.append(&mut slot.encoded).map_err(fault)?;
+            meter.written_bytes += writer.stored_bytes() - before;
+            meter.read_bytes += piece.runs.iter().map(|run| run.len()).sum::<u64>();
+            for extent in slot.bad.iter() {
+                bad.insert(extent);
+                meter.unreadable(extent);
+            }
+            if saved.elapsed() >= self.tuning.checkpoint {
+                writer.checkpoint().map_err(fault)?;
+                saved = Instant::now();
+            }
+            meter.advance(piece.wanted_bytes(), piece.window.end());
+            Ok(())
+        };
+        let pieces = pieces(&todo, u64::from(head.chunk_size));
+        let copied = run(
+            pieces,
+            self.slots(&head),
+            self.tuning.threads,
+            &stages,
+            self.cancel,
+            &mut commit,
+        );
+        if copied.is_err() {
+            // What is there is kept for the next run; the store may be the very thing that failed.
+            let _ = writer.checkpoint();
+        }
+        copied?;
+        free_up_to(writer, head.geometry.size_bytes).map_err(fault)
+    }
+
+    fn slots(&self, head: &Head) -> Vec<Slot> {
+        let length = usize::try_from(head.chunk_size).expect("a chunk fits in memory");
+        let slot = || Slot {
+            buffer: Buffer::new(length),
+            bad: ExtentMap::new(),
+            encoded: Encoded::default(),
+        };
+        std::iter::repeat_with(slot)
+            .take(self.tuning.slots)
+            .collect()
+    }
+
+    fn encode(
+        &self,
+        encoders: &Mutex<Vec<Encoder>>,
+        head: &Head,
+        piece: &Piece,
+        slot: &mut Slot,
+    ) -> Result<(), Stop> {
+        let start = piece.window.start();
+        let cell = Extent::new(start, head.cell_len(start)).expect("a piece lies on the disk");
+        let wanted: ExtentMap = piece.wanted.iter().copied().collect();
+        let states = States::of(cell, &wanted, &slot.bad);
+        let kept = encoders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let mut encoder = match kept {
+            Some(encoder) => encoder,
+            None => Encoder::new(self.level).map_err(fault)?,
+        };
+        let content = &slot.buffer[piece.place(cell)];
+        let encoded = encoder.encode(start, content, &states, &mut slot.encoded);
+        encoders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(encoder);
+        encoded.map_err(fault)
+    }
+}
+
+/// What lies between the runs is in no filesystem's use: zeros.
+fn clear_around(piece: &Piece, buffer: &mut [u8]) {
+    let mut at = piece.window.start();
+    let ends = piece.runs.iter().map(|run| (run.start(), run.end()));
+    for (start, end) in ends.chain([(piece.window.end(), piece.window.end())]) {
+        if let Some(between) = Extent::between(at, start) {
+            buffer[piece.place(between)].fill(0);
+        }
+        at = end;
+    }
+}
+
+fn free_up_to(writer: &mut Writer<'_>, end: u64) -> Result<(), ImageError> {
+    match Extent::between(writer.at(), end) {
+        Some(extent) => writer.free(extent),
+        None => Ok(()),
+    }
+}
+
+fn fault(error: ImageError) -> Stop {
+    Stop::Fault(error.to_string())
+}

@@ -1,0 +1,249 @@
+//! Planning an image.
+
+use disk::extent::{Extent, ExtentMap};
+use disk::size::Size;
+use disk::source::BlockSource;
+use image::codec::{Encoded, Encoder};
+use image::digest::Digest;
+use image::reader::Reader;
+use image::states::{State, States};
+use image::store::Store;
+use image::{file_name, unfinished_name};
+
+use super::find::{Survey, used};
+use super::refusal::Refusal;
+use super::{Plan, StoreFacts, show};
+use crate::host::Disk;
+use crate::permit::Target;
+use crate::request::{Coverage, DiskName, Place, Request};
+
+const SAMPLES: u64 = 32;
+const SAMPLE_BYTES: u64 = 256 << 10;
+/// Levels above compress better than the sample says; the estimate is to be too large rather than too small.
+const SAMPLE_LEVEL_LIMIT: i32 = 3;
+/// File names have at most 255 bytes; `.img.zst.unfinished` has 19.
+const NAME_LIMIT: usize = 200;
+
+pub fn plan(
+    request: &Request,
+    source: &DiskName,
+    store: &Place,
+    name: &str,
+    survey: &mut Survey<'_>,
+) -> Option<Plan> {
+    if let Some(why) = bad_name(name) {
+        survey.refuse(Refusal::BadName {
+            name: name.into(),
+            why,
+        });
+    }
+    let source = survey.source(source);
+    let place = match survey.host.open_place(store, None) {
+        Ok(place) if place.name.is_empty() => Some(place),
+        Ok(place) => {
+            survey.refuse(Refusal::Other {
+                text: format!(
+                    "{} has no directory {}; make it first or name another store",
+                    place.store.describe(),
+                    place.name
+                ),
+            });
+            None
+        }
+        Err(error) => {
+            survey.refuse(Refusal::Other { text: error.0 });
+            None
+        }
+    };
+    let ((disk, opened), place) = (source?, place?);
+    let mut plan = Plan::of(request);
+    plan.wanting(used(&disk, request.options.coverage));
+    if let Some(on) = place
+        .disk
+        .as_ref()
+        .filter(|on| on.same_device(&disk.identity))
+    {
+        survey.refuse(Refusal::OnSource {
+            disk: disk.title(),
+            place: format!("{store} on {on}"),
+        });
+    }
+    let mut facts = StoreFacts {
+        title: place.store.describe(),
+        free_bytes: place.free_bytes.or_else(|| place.store.free_bytes()),
+        disk: place.disk,
+        needed_bytes: estimate(&*opened, &plan.used, request.options.level),
+    };
+    if bad_name(name).is_none() {
+        there_already(&*place.store, name, &disk, &mut plan, &mut facts, survey);
+    }
+    room(&facts, place.store.file_limit(), survey);
+    plan.lines.insert(
+        0,
+        match request.options.coverage {
+            Coverage::Used => format!(
+                "image what is in use: {} of {}",
+                Size(plan.used_bytes),
+                Size(disk.geometry.size_bytes)
+            ),
+            Coverage::Exact => format!("image every sector: {}", Size(plan.used_bytes)),
+        },
+    );
+    plan.lines.extend(show::disk("source", &disk));
+    plan.lines.push(written_to(&facts, name));
+    plan.targets = vec![Target::Store {
+        disk: facts.disk.clone(),
+    }];
+    plan.store = Some(facts);
+    plan.source = Some(*disk);
+    Some(plan)
+}
+
+fn written_to(facts: &StoreFacts, name: &str) -> String {
+    let free = facts
+        .free_bytes
+        .map_or_else(String::new, |free| format!(", {} are free", Size(free)));
+    format!(
+        "destination: {}/{}, about {}{free}",
+        facts.title,
+        file_name(name),
+        Size(facts.needed_bytes)
+    )
+}
+
+fn room(facts: &StoreFacts, file_limit: Option<u64>, survey: &mut Survey<'_>) {
+    let needs_bytes = facts.needed_bytes;
+    if let Some(free_bytes) = facts.free_bytes.filter(|free| *free < needs_bytes) {
+        survey.refuse(Refusal::NoRoom {
+            store: facts.title.clone(),
+            free_bytes,
+            needs_bytes,
+        });
+    }
+    if let Some(limit_bytes) = file_limit.filter(|limit| *limit < needs_bytes) {
+        survey.refuse(Refusal::FileTooLarge {
+            store: facts.title.clone(),
+            limit_bytes,
+            needs_bytes,
+        });
+    }
+}
+
+/// A finished image of this name is in the way; an unfinished one of this disk is gone on with.
+fn there_already(
+    store: &dyn Store,
+    name: &str,
+    disk: &Disk,
+    plan: &mut Plan,
+    facts: &mut StoreFacts,
+    survey: &mut Survey<'_>,
+) {
+    let other = |error: &dyn std::fmt::Display| Refusal::Other {
+        text: error.to_string(),
+    };
+    match store.exists(&file_name(name)) {
+        Ok(true) => survey.refuse(Refusal::NameTaken {
+            store: store.describe(),
+            name: file_name(name),
+        }),
+        Ok(false) => {}
+        Err(error) => survey.refuse(other(&error)),
+    }
+    let unfinished = unfinished_name(name);
+    match store.exists(&unfinished) {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return survey.refuse(other(&error)),
+    }
+    match Reader::open(store, &unfinished) {
+        Ok(reader) if reader.head().fingerprint == fingerprint(disk, &plan.used) => {
+            facts.needed_bytes = facts.needed_bytes.saturating_sub(reader.stored_bytes());
+            plan.lines.push(format!(
+                "goes on with {}/{unfinished}, which has {}",
+                store.describe(),
+                Size(reader.stored_bytes())
+            ));
+        }
+        Ok(_) => survey.refuse(Refusal::UnfinishedOther {
+            image: format!("{}/{unfinished}", store.describe()),
+        }),
+        // Not even its head became durable: it is begun anew.
+        Err(_) => plan
+            .lines
+            .push(format!("begins {}/{unfinished} anew", store.describe())),
+    }
+}
+
+/// Of everything that must be the same for an unfinished image to be gone on with.
+pub fn fingerprint(disk: &Disk, used: &ExtentMap) -> Digest {
+    let identity = serde_json::to_vec(&disk.identity).expect("an identity is plain data");
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&identity);
+    for extent in used.iter() {
+        hasher.update(&extent.start().to_le_bytes());
+        hasher.update(&extent.len().to_le_bytes());
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
+/// What the image will need, from samples that lie evenly over what is used.
+fn estimate(source: &dyn BlockSource, used: &ExtentMap, level: i32) -> u64 {
+    let total = used.total_bytes();
+    let (read, stored) = sampled(source, used, level.min(SAMPLE_LEVEL_LIMIT));
+    let content = match read {
+        0 => total,
+        read => u64::try_from(u128::from(total) * u128::from(stored) / u128::from(read))
+            .unwrap_or(total),
+    };
+    // Frames around each chunk and of free space, the index, and a margin.
+    content + content / 20 + source.size_bytes() / 16_384 + (256 << 10)
+}
+
+/// Bytes that were read, and what they need when compressed.
+fn sampled(source: &dyn BlockSource, used: &ExtentMap, level: i32) -> (u64, u64) {
+    let Ok(mut encoder) = Encoder::new(level) else {
+        return (0, 0);
+    };
+    let step = (used.total_bytes() / SAMPLES).max(SAMPLE_BYTES);
+    let (mut read, mut stored) = (0, 0);
+    let (mut passed, mut next) = (0, 0);
+    let mut encoded = Encoded::default();
+    for extent in used.iter() {
+        while next < passed + extent.len() {
+            let start = extent.start() + (next - passed);
+            let sample = Extent::between(start, extent.end().min(start + SAMPLE_BYTES))
+                .expect("it lies in the extent");
+            let mut bytes =
+                vec![0; usize::try_from(sample.len()).expect("a sample fits in memory")];
+            if source.read_at(sample.start(), &mut bytes).is_ok() {
+                let states = States::all(bytes.len(), State::Kept);
+                if encoder
+                    .encode(sample.start(), &bytes, &states, &mut encoded)
+                    .is_ok()
+                {
+                    read += sample.len();
+                    stored += encoded.stored_len() as u64;
+                }
+            }
+            next += step;
+        }
+        passed += extent.len();
+    }
+    (read, stored)
+}
+
+fn bad_name(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("it is empty")
+    } else if name.len() > NAME_LIMIT {
+        Some("it is longer than 200 bytes")
+    } else if name.contains('/') {
+        Some("it contains a /")
+    } else if name.starts_with('.') {
+        Some("it begins with a dot")
+    } else if name.contains(char::is_control) {
+        Some("it contains control characters")
+    } else {
+        None
+    }
+}
