@@ -4,10 +4,16 @@ mod made;
 #[path = "made/ntfs.rs"]
 mod mkfs;
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::os::unix::fs::symlink;
+
 use disk::extent::{Extent, ExtentMap};
+use disk::fs::tree::{Case, Content, Node, NodeKind, find, walk};
 use disk::fs::{Basis, Filesystem, State, Used, recognise};
-use made::{FileSource, open, read_at, run, write_at};
-use mkfs::{Mounted, filled, made, ntfsinfo, partclone_used};
+use disk::source::BlockSource;
+use made::{FileSource, blank, open, read_at, run, write_at};
+use mkfs::{Mounted, contents, filled, made, mkntfs, ntfsinfo, partclone_used};
 use tempfile::NamedTempFile;
 
 const MIB: u64 = 1 << 20;
@@ -58,9 +64,13 @@ const SHAPES: &[(u64, u32, u32)] = &[
 ];
 
 #[test]
-fn a_filled_volume_is_mapped_cluster_by_cluster_as_partclone_and_ntfsinfo_do() {
+fn a_filled_volume_is_mapped_and_read_as_partclone_ntfsinfo_and_the_driver_do() {
     for (size_bytes, sector, cluster) in SHAPES.iter().copied() {
-        let file = filled(size_bytes, sector, cluster);
+        let file = made(size_bytes, sector, cluster);
+        let mounted = Mounted::new(file.path(), "rw");
+        mkfs::fill(&mounted, if cluster > 65536 { 6 } else { 300 });
+        let expected = contents(mounted.dir.path());
+        mounted.end();
         let found = recognise(&FileSource::open(file.path(), sector))
             .unwrap()
             .expect("it is NTFS")
@@ -87,5 +97,109 @@ fn a_filled_volume_is_mapped_cluster_by_cluster_as_partclone_and_ntfsinfo_do() {
         assert_eq!(*used, partclone_used(file.path()).union(&tail), "{shape}");
         let free = used.complement(size_bytes).total_bytes() / cluster;
         assert_eq!(free, ntfsinfo(file.path(), "Free Clusters"), "{shape}");
+        let source = open(&file);
+        let files = walked(&source);
+        let names = |files: &BTreeMap<String, _>| files.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&files), names(&expected), "{shape}");
+        for (name, what) in &expected {
+            assert!(files[name] == *what, "{name} of {shape}");
+        }
+        assert!(matches!(
+            node(&source, &["SPARSE"]).content,
+            Content::Pieces(pieces) if cluster > 65536 || pieces.len() >= 20
+        ));
+    }
+}
+
+/// What a walk finds of files that are not the filesystem's own: content and time, by path.
+fn walked(source: &dyn BlockSource) -> BTreeMap<String, (Vec<u8>, i64)> {
+    let (reader, _) = recognise(source).unwrap().unwrap();
+    let tree = reader.tree.unwrap()(source).unwrap();
+    let mut found = BTreeMap::new();
+    walk(
+        &*tree,
+        &mut |file| {
+            if file.node.kind == NodeKind::File && !file.path.starts_with('$') {
+                let content = file.node.read(source, u64::MAX).unwrap();
+                let time = file.node.modified.unwrap();
+                found.insert(file.path.to_owned(), (content, time));
+            }
+            ControlFlow::Continue(())
+        },
+        &mut |path, error| panic!("{path}: {error}"),
+    );
+    found
+}
+
+fn node(source: &dyn BlockSource, path: &[&str]) -> Node {
+    let (reader, _) = recognise(source).unwrap().unwrap();
+    let tree = reader.tree.unwrap()(source).unwrap();
+    let id = find(&*tree, path, Case::Ignored).unwrap();
+    tree.node(id.unwrap_or_else(|| panic!("{path:?} is not there")))
+        .unwrap()
+}
+
+#[test]
+fn a_file_table_and_a_file_in_hundreds_of_pieces_are_followed() {
+    let file = mkfs::in_pieces();
+    let found = read(&file);
+    let (basis, used) = map(&found);
+    assert_eq!((basis, &found.state), (Basis::Records, &State::Clean));
+    let tail = Extent::between(found.size_bytes, size(&file)).unwrap();
+    assert_eq!(
+        *used,
+        partclone_used(file.path()).union(&ExtentMap::from(vec![tail]))
+    );
+    let mounted = Mounted::new(file.path(), "ro");
+    let expected = contents(mounted.dir.path());
+    mounted.end();
+    let source = open(&file);
+    assert!(walked(&source) == expected);
+    let Content::Pieces(pieces) = node(&source, &["in pieces"]).content else {
+        panic!("it is in pieces");
+    };
+    assert!(pieces.len() > 200, "{} pieces", pieces.len());
+}
+
+#[test]
+fn links_pipes_and_compressed_files_are_told_apart() {
+    let file = blank(64 * MIB);
+    mkntfs(&file, &["-C"]);
+    let mounted = Mounted::new(file.path(), "rw,compression,special_files=wsl");
+    std::fs::create_dir(mounted.at("dir")).unwrap();
+    symlink("dir/target ä", mounted.at("link")).unwrap();
+    run(
+        "mkfifo",
+        "coreutils",
+        &[mounted.at("pipe").to_str().unwrap()],
+        "",
+    );
+    std::fs::write(mounted.at("packed"), vec![b'a'; 300_000]).unwrap();
+    std::fs::write(mounted.at("dir/target ä"), "x").unwrap();
+    mounted.end();
+    let source = open(&file);
+    let link = node(&source, &["link"]);
+    assert_eq!(link.kind, NodeKind::Symlink);
+    assert_eq!(link.content, Content::Inline("dir/target ä".into()));
+    assert_eq!(node(&source, &["pipe"]).kind, NodeKind::Special);
+    let packed = node(&source, &["packed"]);
+    assert_eq!((packed.kind, packed.size_bytes), (NodeKind::File, 300_000));
+    let Content::Opaque { why, extents } = &packed.content else {
+        panic!("it is compressed: {:?}", packed.content);
+    };
+    assert_eq!(*why, "compressed by NTFS");
+    let held: u64 = extents.iter().map(|e| e.len()).sum();
+    assert!((4096..100_000).contains(&held), "{held}");
+    let found = read(&file);
+    assert!(extents.iter().all(|e| map(&found).1.covers(*e)));
+    let (reader, _) = recognise(&source).unwrap().unwrap();
+    let tree = reader.tree.unwrap()(&source).unwrap();
+    for entry in tree.list(tree.root()).unwrap() {
+        assert_eq!(
+            entry.kind,
+            tree.node(entry.id).unwrap().kind,
+            "{}",
+            entry.name
+        );
     }
 }

@@ -3,9 +3,12 @@
 //! After the Linux-NTFS project's documentation and the kernel's `fs/ntfs3/ntfs.h`.
 
 mod boot;
+mod files;
+mod index;
 mod logfile;
 mod mft;
 mod record;
+mod reparse;
 mod runs;
 mod stream;
 mod used;
@@ -21,7 +24,7 @@ use mft::Volume;
 pub const READER: Reader = Reader {
     name: "ntfs",
     read,
-    tree: None,
+    tree: Some(files::open),
 };
 
 fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
@@ -95,6 +98,7 @@ impl Seen {
         if information.dirty {
             self.note("Windows marked it as dirty");
         }
+        self.hibernated = self.sleeps(&volume)?;
         let journal = logfile::journal(&volume)?;
         if let Journal::Open(why) = journal {
             // What the journal holds may be in no record and in no bitmap yet.
@@ -128,6 +132,23 @@ impl Seen {
             },
             extents,
         })
+    }
+
+    /// Windows has written its memory to a file in the root and will go on from there. A volume that Windows
+    /// only shut down by halves ("fast startup") looks the same.
+    fn sleeps(&mut self, volume: &Volume<'_>) -> Result<bool, TreeError> {
+        let start = match files::start_of(volume, "hiberfil.sys", 4) {
+            Ok(start) => start,
+            Err(error) if mft::is_fatal(&error) => return Err(error),
+            Err(error) => {
+                self.note(format!("whether it sleeps cannot be told: {error}"));
+                return Ok(false);
+            }
+        };
+        // Written, being resumed, and kept for resuming again and again; "wake" is an old one.
+        const SLEEPING: [&[u8]; 3] = [b"hibr", b"rstr", b"horm"];
+        let start = start.map(|start| start.to_ascii_lowercase());
+        Ok(start.is_some_and(|start| SLEEPING.contains(&&*start)))
     }
 
     fn note(&mut self, note: impl Into<String>) {

@@ -5,9 +5,9 @@
     reason = "each test binary uses its own share"
 )]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -114,14 +114,14 @@ impl Drop for Mounted {
     }
 }
 
-/// Files of every kind in a mounted volume: small and large ones, deleted ones, fragmented ones, holes, depth,
+/// Files of every kind in a mounted volume: small and large ones, deleted ones, holes, depth,
 /// and a directory of many.
-pub fn fill(mounted: &Mounted) {
+pub fn fill(mounted: &Mounted, many: u64) {
     let at = |name: &str| mounted.at(name);
     fs::create_dir_all(at("deep/er/and/deeper")).unwrap();
     fs::create_dir(at("many")).unwrap();
     fs::create_dir(at("empty")).unwrap();
-    for n in 0..300u64 {
+    for n in 0..many {
         let len = usize::try_from(n * n % 9000).unwrap();
         let name = format!("many/{n:03} {}", "x".repeat(n as usize % 90));
         fs::write(at(&name), bytes(n, len)).unwrap();
@@ -133,10 +133,10 @@ pub fn fill(mounted: &Mounted) {
         fs::write(at(&format!("deep/er/file{n}")), bytes(1000 + n as u64, len)).unwrap();
     }
     fs::write(at("deep/er/and/deeper/grüße 文件"), "hello").unwrap();
-    for n in (0..300).filter(|n| n % 3 == 0) {
-        fs::remove_file(at(&format!("many/{n:03} {}", "x".repeat(n % 90)))).unwrap();
+    for n in (0..many).step_by(3) {
+        fs::remove_file(at(&format!("many/{n:03} {}", "x".repeat(n as usize % 90)))).unwrap();
     }
-    fragmented(mounted, "fragmented", 120);
+    scattered(mounted, "scattered", 120);
     let sparse = File::create(at("sparse")).unwrap();
     for n in 0..20 {
         sparse
@@ -146,27 +146,22 @@ pub fn fill(mounted: &Mounted) {
     sparse.set_len(10 << 20).unwrap();
 }
 
-/// A file in about this many pieces, by writing another one between its parts and removing that.
-pub fn fragmented(mounted: &Mounted, name: &str, pieces: u64) {
-    let append = |name: &str| {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(mounted.at(name))
-            .unwrap()
-    };
-    for n in 0..pieces {
-        append(name).write_all(&bytes(5000 + n, 4500)).unwrap();
-        append("between").write_all(&bytes(n, 4500)).unwrap();
+/// A file written out of order.
+fn scattered(mounted: &Mounted, name: &str, parts: u64) {
+    const PART: usize = 6000;
+    let file = File::create(mounted.at(name)).unwrap();
+    for n in 0..parts {
+        let part = n * 7 % parts;
+        file.write_all_at(&bytes(5000 + part, PART), part * PART as u64)
+            .unwrap();
     }
-    fs::remove_file(mounted.at("between")).unwrap();
 }
 
 /// A made and filled volume.
 pub fn filled(size_bytes: u64, sector: u32, cluster: u32) -> NamedTempFile {
     let file = made(size_bytes, sector, cluster);
     let mounted = Mounted::new(file.path(), "rw");
-    fill(&mounted);
+    fill(&mounted, 100);
     mounted.end();
     file
 }
@@ -206,4 +201,47 @@ pub fn ntfsinfo(path: &Path, name: &str) -> u64 {
         .find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
     let value = line.unwrap_or_else(|| panic!("no {name} in {text}"));
     value.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Every file below a directory by its path, with its content and its time.
+pub fn contents(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64)> {
+    let mut found = BTreeMap::new();
+    let mut stack = vec![dir.to_owned()];
+    while let Some(at) = stack.pop() {
+        for entry in fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                stack.push(path);
+            } else if metadata.is_file() {
+                let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, (fs::read(&path).unwrap(), metadata.mtime()));
+            }
+        }
+    }
+    found
+}
+
+/// A small volume on which the file table and a file had to grow into what small deleted files left free.
+pub fn in_pieces() -> NamedTempFile {
+    let file = made(20 << 20, 512, 512);
+    let mounted = Mounted::new(file.path(), "rw");
+    fs::create_dir(mounted.at("fill")).unwrap();
+    let until_full =
+        |write: &dyn Fn(u32) -> std::io::Result<()>| (0..).find(|n| write(*n).is_err()).unwrap();
+    let filler = |n: u32| mounted.at(&format!("fill/{n}"));
+    let count = until_full(&|n| fs::write(filler(n), bytes(n.into(), 900)));
+    for n in (0..count).step_by(2) {
+        fs::remove_file(filler(n)).unwrap();
+    }
+    until_full(&|n| fs::write(mounted.at(&format!("small {n}")), b"small"));
+    for n in (1..count).step_by(4) {
+        fs::remove_file(filler(n)).unwrap();
+    }
+    fs::write(mounted.at("in pieces"), bytes(1, 1_800_000)).unwrap();
+    mounted.end();
+    let path = file.path().to_str().unwrap();
+    let of_the_table = run("ntfsinfo", PACKAGE, &["-i", "0", path], "");
+    assert!(of_the_table.contains("$ATTRIBUTE_LIST"), "{of_the_table}");
+    file
 }

@@ -183,10 +183,6 @@ impl Flags {
     pub fn encrypted(self) -> bool {
         self.0 & 0x4000 != 0
     }
-
-    pub fn sparse(self) -> bool {
-        self.0 & 0x8000 != 0
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
