@@ -1,6 +1,7 @@
 //! What the user has said so far of the job.
 
 use engine::host::Disk;
+use engine::identity::Identity;
 use engine::request::{Action, Against, DiskName, Options, Place, Request};
 
 use crate::world::{World, contents, model, serial_end, summary};
@@ -44,6 +45,8 @@ pub struct Pick {
     pub words: String,
     /// A name for its image: `windows-11-5T0A`.
     pub slug: String,
+    /// `None` for what was typed: nobody has looked at it yet.
+    pub identity: Option<Identity>,
 }
 
 impl Pick {
@@ -60,6 +63,7 @@ impl Pick {
             name: world.name_of(disk),
             words: format!("{} ({})", contents(disk), summary(disk)),
             slug,
+            identity: Some(disk.identity.clone()),
         }
     }
 
@@ -70,6 +74,7 @@ impl Pick {
             slug: slug(last),
             words,
             name,
+            identity: None,
         }
     }
 }

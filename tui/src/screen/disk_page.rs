@@ -200,6 +200,20 @@ fn notes(layout: &Layout) -> impl Iterator<Item = &String> {
     table.chain(&layout.notes)
 }
 
+/// Enough to hold the right one in one's hand: `WDC WD20EZRZ, serial WD-WCC4M5KX9F2A, 2.0 TB, SATA, /dev/sda`.
+pub fn which(disk: &Disk) -> String {
+    let size = Size(disk.identity.size_bytes);
+    match &disk.identity.file {
+        Some(_) => format!("{}, a regular file of {size}", disk.path.display()),
+        None => format!(
+            "{}, {size}, {}, {}",
+            disk.identity,
+            disk.transport,
+            disk.path.display()
+        ),
+    }
+}
+
 /// Names and numbers, for the label and for who wants to know.
 fn facts(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     let identity = &disk.identity;

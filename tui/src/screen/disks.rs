@@ -1,27 +1,30 @@
 //! Which disk? What is on each comes first; `sda` says nothing to anybody.
 
+mod purpose;
+mod row;
+
 use std::sync::Arc;
 
-use disk::size::Size;
 use engine::host::Disk;
 use engine::identity::Identity;
-use engine::request::{Against, DiskName, Place};
+use engine::request::{Against, DiskName};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::{Effect, Message, Next};
-use crate::draft::{Draft, Pick, Task};
+use crate::draft::{Draft, Pick};
 use crate::keys::Key;
 use crate::screen::Screen;
 use crate::screen::disk_page::{self, DiskPage};
 use crate::screen::options::Options;
 use crate::screen::stores::{Search, Stores};
-use crate::theme::Theme;
 use crate::widget::field::{Field, Taken};
 use crate::widget::{bar, chrome, page, pick, text};
-use crate::world::{Inventory, World, contents, model, serial_end, summary};
+
+use crate::world::{Inventory, World, contents};
+pub use purpose::Purpose;
+use row::row;
 
 #[derive(Debug)]
 pub struct Disks {
@@ -33,77 +36,12 @@ pub struct Disks {
     back: Box<Screen>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Purpose {
-    Look,
-    Image,
-    CloneFrom,
-    CloneTo {
-        source: Pick,
-        identity: Option<Identity>,
-    },
-    RestoreTo {
-        image: Place,
-    },
-    Verify,
-    VerifyAgainst {
-        disk: Pick,
-        identity: Option<Identity>,
-    },
-}
-
 /// What is chosen. A disk that goes away leaves nothing chosen: never its neighbour.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum At {
     Nothing,
     Disk(Box<Identity>),
     Typed,
-}
-
-impl Purpose {
-    fn task(&self) -> Option<Task> {
-        match self {
-            Purpose::Look => None,
-            Purpose::Image => Some(Task::Image),
-            Purpose::CloneFrom | Purpose::CloneTo { .. } => Some(Task::Clone),
-            Purpose::RestoreTo { .. } => Some(Task::Restore),
-            Purpose::Verify | Purpose::VerifyAgainst { .. } => Some(Task::Verify),
-        }
-    }
-
-    fn question(&self) -> &'static str {
-        match self {
-            Purpose::Look => "disks",
-            Purpose::Image => "which disk?",
-            Purpose::CloneFrom => "from which disk?",
-            Purpose::CloneTo { .. } => "onto which disk?",
-            Purpose::RestoreTo { .. } => "onto which disk?",
-            Purpose::Verify => "which disk?",
-            Purpose::VerifyAgainst { .. } => "compared with which disk?",
-        }
-    }
-
-    fn advice(&self) -> &'static str {
-        match self {
-            Purpose::Look => "Disks",
-            Purpose::Image | Purpose::CloneFrom => "Disk to copy from - it is only read",
-            Purpose::CloneTo { .. } | Purpose::RestoreTo { .. } => {
-                "Disk to write to - all that is on it will be lost"
-            }
-            Purpose::Verify => "Disk to look over - it is only read",
-            Purpose::VerifyAgainst { .. } => "Disk to compare with - it is only read",
-        }
-    }
-
-    /// The disk that is already part of the job.
-    fn other(&self) -> Option<&Identity> {
-        match self {
-            Purpose::CloneTo { identity, .. } | Purpose::VerifyAgainst { identity, .. } => {
-                identity.as_ref()
-            }
-            _ => None,
-        }
-    }
 }
 
 impl Disks {
@@ -214,10 +152,10 @@ impl Disks {
         if self.purpose == Purpose::Look {
             return (self.look_closer(world), None);
         }
-        let (pick, identity) = match (&self.at, self.chosen(world)) {
-            (At::Disk(_), Some(disk)) => (Pick::disk(disk, world), Some(disk.identity.clone())),
+        let pick = match (&self.at, self.chosen(world)) {
+            (At::Disk(_), Some(disk)) => Pick::disk(disk, world),
             (At::Typed, _) => match self.typed.text().trim().parse::<DiskName>() {
-                Ok(name) => (Pick::typed(name), None),
+                Ok(name) => Pick::typed(name),
                 Err(why) => {
                     self.note = Some(why);
                     return (Screen::Disks(self), None);
@@ -225,41 +163,31 @@ impl Disks {
             },
             _ => return (Screen::Disks(self), None),
         };
-        self.next(world, pick, identity)
+        self.next(world, pick)
     }
 
-    fn next(self, world: &World, pick: Pick, identity: Option<Identity>) -> Next {
+    fn next(self, world: &World, pick: Pick) -> Next {
         let purpose = self.purpose.clone();
         let back = Box::new(Screen::Disks(self));
-        match purpose {
-            Purpose::Look => (*back, None),
-            Purpose::Image => (Stores::to_keep(pick, identity, world, back), None),
+        let screen = match purpose {
+            Purpose::Look => *back,
+            Purpose::Image => Stores::to_keep(pick, world, back),
             Purpose::CloneFrom => {
-                let purpose = Purpose::CloneTo {
-                    source: pick,
-                    identity,
-                };
-                (Disks::open(purpose, world, back), None)
+                let source = Box::new(pick);
+                Disks::open(Purpose::CloneTo { source }, world, back)
             }
-            Purpose::CloneTo { source, .. } => (
-                Options::open(Draft::clone_to(&source, &pick), "", back),
-                None,
-            ),
-            Purpose::RestoreTo { image } => {
-                (Options::open(Draft::restore(image, &pick), "", back), None)
-            }
+            Purpose::CloneTo { source } => Options::open(Draft::clone_to(&source, &pick), "", back),
+            Purpose::RestoreTo { image } => Options::open(Draft::restore(image, &pick), "", back),
             Purpose::Verify => {
-                let search = Search::Verify {
-                    disk: pick,
-                    identity,
-                };
-                (Stores::to_search(search, world, back), None)
+                let disk = Box::new(pick);
+                Stores::to_search(Search::Verify { disk }, world, back)
             }
-            Purpose::VerifyAgainst { disk, .. } => {
+            Purpose::VerifyAgainst { disk } => {
                 let draft = Draft::verify(Against::Disk(pick.name), &disk);
-                Options::straight(&draft, *back)
+                return Options::straight(&draft, *back);
             }
-        }
+        };
+        (screen, None)
     }
 
     pub fn title(&self) -> String {
@@ -342,7 +270,7 @@ impl Disks {
     fn draw_below(&self, world: &World, area: Rect, buf: &mut Buffer) {
         let theme = world.terminal.theme;
         let disk = self.chosen(world);
-        let title = disk.map_or(String::new(), |d| theme.clean(&summary(d)));
+        let title = disk.map_or(String::new(), |d| theme.clean(&contents(d)));
         let inner = chrome::frame(&title, theme, area, buf);
         let columns = usize::from(inner.width);
         let mut lines = Vec::new();
@@ -353,6 +281,11 @@ impl Disks {
                 theme.warn(),
                 columns,
             ));
+        }
+        if let Some(disk) = disk {
+            let which = theme.clean(&disk_page::which(disk));
+            lines.extend(text::paragraph("", &which, theme.plain(), columns));
+            lines.push(Line::raw(""));
         }
         let Some(disk) = disk else {
             if self.at == At::Typed {
@@ -404,38 +337,4 @@ fn shortened(mut lines: Vec<Line<'static>>, height: usize) -> Vec<Line<'static>>
         lines.push(Line::raw(format!("{more} more lines; press d to see all")));
     }
     lines
-}
-
-/// Contents, model, end of the serial, size, connection.
-fn row(disk: &Disk, theme: Theme, columns: usize) -> Line<'static> {
-    const SERIAL: usize = 6;
-    const SIZE: usize = 7;
-    const TRANSPORT: usize = 6;
-    let room = columns.saturating_sub(SERIAL + SIZE + TRANSPORT + 4);
-    let what = if disk.boot_medium {
-        "this medium (booted from it)".to_owned()
-    } else {
-        contents(disk)
-    };
-    let style = match disk.layout {
-        Ok(_) => theme.strong(),
-        Err(_) => theme.bad(),
-    };
-    let first = room * 9 / 16;
-    let end = serial_end(&disk.identity).map_or(String::new(), |end| format!("..{end}"));
-    let cell = |text: &str, columns| text::fit(&theme.clean(text), columns);
-    let plain = Style::new();
-    Line::from(vec![
-        Span::styled(cell(&what, first), style),
-        Span::styled(format!(" {} ", cell(&model(disk), room - first)), plain),
-        Span::styled(format!("{} ", cell(&end, SERIAL)), plain),
-        Span::styled(
-            format!(
-                "{} ",
-                text::fit_right(&Size(disk.identity.size_bytes).to_string(), SIZE)
-            ),
-            plain,
-        ),
-        Span::styled(cell(&disk.transport.to_string(), TRANSPORT), plain),
-    ])
 }

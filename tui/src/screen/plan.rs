@@ -82,7 +82,7 @@ impl PlanPage {
     }
 }
 
-/// The engine's own words, and the command that asks for the same.
+/// The engine's own words; the command that asks for the same is among them.
 fn lines(plan: &Plan, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     for line in &plan.lines {
@@ -99,17 +99,18 @@ fn lines(plan: &Plan, theme: Theme, columns: usize) -> Vec<Line<'static>> {
             columns,
         ));
     }
-    lines.push(Line::raw(""));
-    lines.push(Line::raw("The same on the command line:"));
-    let command = theme.clean(&plan.request.to_string());
-    lines.extend(text::paragraph("  ", &command, theme.strong(), columns));
     lines
 }
 
-/// Keeps the indentation that the engine gave a line.
+/// Keeps the indentation that the engine gave a line; what has none heads what follows.
 fn indented(line: &str, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     let text = theme.clean(line);
     let body = text.trim_start_matches(' ');
     let indent = (text.len() - body.len()).min(columns / 2);
-    text::paragraph(&" ".repeat(indent), body, theme.plain(), columns)
+    let style = if indent == 0 {
+        theme.strong()
+    } else {
+        theme.plain()
+    };
+    text::paragraph(&" ".repeat(indent), body, style, columns)
 }

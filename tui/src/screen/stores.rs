@@ -1,7 +1,6 @@
 //! Where images are kept: to put one there, or to look for one.
 
 use disk::size::Size;
-use engine::identity::Identity;
 use engine::request::{Against, Place};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -31,10 +30,7 @@ pub struct Stores {
 /// To keep a new image, or to find one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Aim {
-    Keep {
-        source: Pick,
-        identity: Option<Identity>,
-    },
+    Keep { source: Box<Pick> },
     Search(Search),
 }
 
@@ -42,10 +38,7 @@ enum Aim {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Search {
     Restore,
-    Verify {
-        disk: Pick,
-        identity: Option<Identity>,
-    },
+    Verify { disk: Box<Pick> },
     Check,
 }
 
@@ -73,7 +66,7 @@ impl Search {
                 let purpose = Purpose::RestoreTo { image };
                 (Disks::open(purpose, world, Box::new(back)), None)
             }
-            Search::Verify { disk, .. } => {
+            Search::Verify { disk } => {
                 let draft = Draft::verify(Against::Image(image), &disk);
                 Options::straight(&draft, back)
             }
@@ -83,13 +76,9 @@ impl Search {
 }
 
 impl Stores {
-    pub fn to_keep(
-        source: Pick,
-        identity: Option<Identity>,
-        world: &World,
-        back: Box<Screen>,
-    ) -> Screen {
-        Stores::open(Aim::Keep { source, identity }, world, back)
+    pub fn to_keep(source: Pick, world: &World, back: Box<Screen>) -> Screen {
+        let source = Box::new(source);
+        Stores::open(Aim::Keep { source }, world, back)
     }
 
     pub fn to_search(search: Search, world: &World, back: Box<Screen>) -> Screen {
@@ -111,7 +100,7 @@ impl Stores {
     /// An image is never kept on the disk it is made of.
     fn rows(&self, world: &World) -> Vec<StoreRow> {
         world.stores(match &self.aim {
-            Aim::Keep { identity, .. } => identity.as_ref(),
+            Aim::Keep { source } => source.identity.as_ref(),
             Aim::Search(_) => None,
         })
     }
@@ -181,13 +170,10 @@ impl Stores {
 
     /// A disk can be compared with another disk instead of an image.
     fn another_disk(self, world: &World) -> Next {
-        let Aim::Search(Search::Verify { disk, identity }) = &self.aim else {
+        let Aim::Search(Search::Verify { disk }) = &self.aim else {
             return (Screen::Stores(self), None);
         };
-        let purpose = Purpose::VerifyAgainst {
-            disk: disk.clone(),
-            identity: identity.clone(),
-        };
+        let purpose = Purpose::VerifyAgainst { disk: disk.clone() };
         (
             Disks::open(purpose, world, Box::new(Screen::Stores(self))),
             None,
@@ -219,7 +205,7 @@ impl Stores {
             },
         };
         match self.aim.clone() {
-            Aim::Keep { source, .. } => {
+            Aim::Keep { source } => {
                 let to = world.words_of(&place);
                 let draft = Draft::image(&source, place, to);
                 (

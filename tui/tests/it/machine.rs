@@ -346,11 +346,20 @@ pub fn plan(request: &Request) -> Plan {
         word: destination.as_ref().filter(|_| overwrites).map(|d| d.identity.word()),
         used_bytes: used.total_bytes(),
         used,
-        lines: vec![
-            "read     /dev/nvme0n1 (Samsung SSD 980 PRO 1TB, serial S5GXNX0T123456K): 361 GB of 1.0 TB".into(),
-            "write    /dev/sda (WDC WD20EZRZ-00Z5HB0, serial WD-WCC4M5KX9F2A), 2.0 TB; all that is on it is lost".into(),
-            "verify   everything written is read back and compared".into(),
-        ],
+        lines: [
+            "clone what is in use: 361 GB of 1.0 TB",
+            "source: /dev/nvme0n1 (Samsung SSD 980 PRO 1TB, serial S5GXNX0T123456K), NVMe, 1.0 TB",
+            "  GPT table, 5 partitions",
+            "  partition 1: 110 MB, FAT32 'SYSTEM'",
+            "  partition 3: 640 GB, ntfs 'Windows'",
+            "  holds Windows 11",
+            "destination, everything on it will be lost: /dev/sda (WDC WD20EZRZ-00Z5HB0, serial WD-WCC4M5KX9F2A), SATA, 2.0 TB",
+            "  no partition table and no filesystem that is known here",
+            "1.0 TB behind the copy stay unused",
+            &format!("command: {request}"),
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         warnings: vec![
             "partition 3 (ntfs, Windows) is hibernated: it is copied as it is; wake that Windows only from one of the two disks".into(),
         ],
