@@ -26,6 +26,7 @@ use crate::app::{App, Effect, Message};
 use crate::world::{Home, Terminal};
 use console::Console;
 use job::Job;
+use watch::Ask;
 use words::Words;
 
 /// How long the loop sleeps when nothing happens; a key wakes it at once.
@@ -61,12 +62,12 @@ fn run(words: Words) -> io::Result<()> {
         theme: console.theme(),
     };
     let host: Arc<dyn Host> = Arc::new(Linux::default());
-    let look = watch::start(&host, &words, &sender);
+    let watch = watch::start(&host, &words, &sender);
     let mut runtime = Runtime {
         app: App::new(home, terminal),
         host,
         sender,
-        look,
+        watch,
         job: None,
     };
     let result = runtime.run(&mut console, &receiver, &ended);
@@ -91,8 +92,7 @@ struct Runtime {
     app: App,
     host: Arc<dyn Host>,
     sender: Sender<Message>,
-    /// Asks for a look at the disks.
-    look: Sender<()>,
+    watch: Sender<Ask>,
     job: Option<Job>,
 }
 
@@ -131,7 +131,7 @@ impl Runtime {
                 }
                 if let Message::Reported(_) | Message::Broken(_) = message {
                     self.job = None;
-                    self.ask_for_look();
+                    self.tell_watch(Ask::Resume);
                 }
                 if let Some(effect) = self.app.update(message)
                     && self.perform(effect, console)? == Then::End
@@ -153,8 +153,9 @@ impl Runtime {
                     let _ = sender.send(Message::Listed { place, images });
                 });
             }
-            Effect::Look => self.ask_for_look(),
+            Effect::Look => self.tell_watch(Ask::Look),
             Effect::Start(approved) => {
+                self.tell_watch(Ask::Rest);
                 self.job = Job::start(*approved, &self.host, &self.sender);
             }
             Effect::Stop => {
@@ -201,9 +202,9 @@ impl Runtime {
         }
     }
 
-    fn ask_for_look(&self) {
-        // The watch lives as long as the program does.
-        let _ = self.look.send(());
+    fn tell_watch(&self, ask: Ask) {
+        // Without a watch the disks are those of the last look; it has said so itself.
+        let _ = self.watch.send(ask);
     }
 
     fn shell(&self, console: &mut Console) -> io::Result<()> {
@@ -216,7 +217,7 @@ impl Runtime {
             let text = format!("{} cannot be started: {error}", shell.to_string_lossy());
             let _ = self.sender.send(Message::Failed(text));
         }
-        self.ask_for_look();
+        self.tell_watch(Ask::Look);
         Ok(())
     }
 

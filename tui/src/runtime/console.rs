@@ -11,6 +11,7 @@ use crossterm::terminal::{
 };
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
@@ -53,7 +54,7 @@ impl Console {
             theme,
             line,
         };
-        console.terminal.clear()?;
+        console.wipe().inspect_err(|_| restore())?;
         Ok(console)
     }
 
@@ -93,8 +94,15 @@ impl Console {
         if self.line == Line::Unsized {
             ask_size()?;
         }
-        self.terminal.clear()?;
+        self.wipe()?;
         Ok(self.size())
+    }
+
+    /// Not ratatui's `clear`: that waits for the terminal to tell where its cursor is, and a serial line may
+    /// never answer.
+    fn wipe(&mut self) -> io::Result<()> {
+        let (columns, rows) = self.size();
+        self.terminal.resize(Rect::new(0, 0, columns, rows))
     }
 
     /// Gives the terminal to somebody else for a while.

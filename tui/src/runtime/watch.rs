@@ -19,8 +19,19 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The kernel's lists of block devices and mounts: what changes there is worth a look.
 const LISTS: [&str; 3] = ["/proc/partitions", "/proc/self/mountinfo", "/proc/swaps"];
 
-/// Starts the watch. What is sent into the answer asks for a look at once.
-pub fn start(host: &Arc<dyn Host>, words: &Words, messages: &Sender<Message>) -> Sender<()> {
+/// What the watch is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// Look at once.
+    Look,
+    /// A job is at work: its disks are left alone.
+    Rest,
+    /// The job has ended; look again.
+    Resume,
+}
+
+/// Starts the watch; it ends with the sender it gives back.
+pub fn start(host: &Arc<dyn Host>, words: &Words, messages: &Sender<Message>) -> Sender<Ask> {
     let (ask, asked) = channel();
     let watch = Watch {
         host: Arc::clone(host),
@@ -46,18 +57,23 @@ struct Watch {
 }
 
 impl Watch {
-    fn run(&self, asked: &Receiver<()>) {
+    fn run(&self, asked: &Receiver<Ask>) {
         let mut seen = lists();
+        let mut resting = false;
         self.look();
         loop {
             match asked.recv_timeout(PERIOD) {
                 Err(RecvTimeoutError::Disconnected) => return,
-                Ok(()) => while asked.try_recv().is_ok() {},
+                Ok(Ask::Rest) => resting = true,
+                Ok(Ask::Resume) => resting = false,
+                Ok(Ask::Look) => {}
                 Err(RecvTimeoutError::Timeout) if lists() == seen => continue,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            seen = lists();
-            self.look();
+            if !resting {
+                seen = lists();
+                self.look();
+            }
         }
     }
 
@@ -80,7 +96,8 @@ impl Watch {
     }
 
     fn disks(&self) -> Result<Vec<Disk>, HostError> {
-        let mut disks = self.host.disks()?;
+        let mut disks = Vec::new();
+        // First, because somebody asked for them.
         for file in &self.files {
             match self.host.find(&DiskName::Path(file.clone())) {
                 Ok(found) => disks.extend(found),
@@ -89,6 +106,7 @@ impl Watch {
                 }
             }
         }
+        disks.extend(self.host.disks()?);
         Ok(disks)
     }
 }

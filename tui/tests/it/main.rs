@@ -4,5 +4,7 @@
 
 mod journeys;
 mod machine;
+mod pty;
 mod random;
 mod screens;
+mod terminal;
