@@ -97,6 +97,7 @@ check_reproducible() {
     mkdir -p "$second"
     CARGO_TARGET_DIR=$second/target
     export CARGO_TARGET_DIR
+    # shellcheck disable=SC2034
     PROGRAMS=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/release PACKAGES=$second/packages WORK=$second/work
     build "$second/rescue.iso"
     cmp "$first" "$second/rescue.iso" || die "two builds of the same source differ; both are kept"

@@ -1,6 +1,8 @@
+# shellcheck shell=bash
 # What the build needs from the machine it runs on.
 
 # command, and the Debian package that has it
+# shellcheck disable=SC2034
 readonly HOST_TOOLS='
 cc         gcc
 dpkg-deb   dpkg
@@ -12,6 +14,7 @@ mformat    mtools
 sha256sum  coreutils
 git        git
 '
+# shellcheck disable=SC2034
 readonly TRY_TOOLS='
 qemu-system-x86_64  qemu-system-x86
 sfdisk              fdisk
@@ -26,7 +29,6 @@ libdevmapper.so.1.02.1  libdevmapper1.02.1
 liblzma.so.5            liblzma5
 '
 
-# shellcheck disable=SC2034
 PATH=$PATH:/sbin:/usr/sbin
 
 is_debian_like() { [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
@@ -54,7 +56,7 @@ missing_libraries() {
 # need TABLE: installs on Debian and Ubuntu what is missing, names it elsewhere
 need() {
     local missing
-    mapfile -t missing < <(missing_packages "$1"; missing_libraries; missing_keyring)
+    mapfile -t missing < <({ missing_packages "$1"; missing_more; } | sort -u)
     [ "${#missing[@]}" = 0 ] && return
     if is_debian_like; then
         say "installing ${missing[*]}"
@@ -66,8 +68,18 @@ need() {
     die "this machine lacks the tools of these Debian packages: ${missing[*]}; install what your system calls them"
 }
 
+# Distributions with a rustup package get it; elsewhere installing Rust is the user's own choice.
 need_cargo() {
-    command -v cargo >/dev/null || die "cargo is missing; install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer, for example from https://rustup.rs"
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    if ! command -v cargo >/dev/null && is_debian_like && [ -n "$(apt-cache search --names-only '^rustup$')" ]; then
+        say "installing Rust by rustup"
+        as_root apt-get install -qq -y rustup >/dev/null && rustup default stable >&2
+    fi
+    command -v cargo >/dev/null || die "cargo is missing; install Rust $wanted or newer from https://rustup.rs"
+    have=$(cargo --version | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" = "$wanted" ] ||
+        die "cargo is version $have; Rust $wanted or newer is needed, for example from https://rustup.rs"
 }
 
 say() { printf 'mkiso: %s\n' "$*" >&2; }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The ISO: one file that BIOS and UEFI boot from CD and from a stick, under Secure Boot too.
 
 # build_id FILE…: the same content has the same id

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The initramfs: our static programs, busybox, the chosen modules. An uncompressed archive, because
 # Debian's modules are compressed one by one and the kernel inflates only those it loads.
 
@@ -30,12 +31,12 @@ make_initramfs() {
 }
 
 add_modules() {
-    local release chosen
+    local release
     release=$(kernel_release)
     local from=$PACKAGES/lib/modules/$release to=$1/lib/modules/$release
     mkdir -p "$to"
-    chosen=$("$PROGRAMS/modset" "$from" rescue/iso/modules.list)
-    (cd "$from" && cp --parents $chosen "$to")
+    "$PROGRAMS/modset" "$from" rescue/iso/modules.list >"$WORK/modules"
+    (cd "$from" && xargs cp --parents --target-directory="$to") <"$WORK/modules"
     cp "$from"/modules.{order,builtin,builtin.modinfo} "$to"
     depmod -b "$1" "$release"
     # init reads the text tables only.

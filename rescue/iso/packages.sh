@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Debian packages: downloaded once, checked against rescue/iso/packages.lock, unpacked without root.
 
 readonly LOCK=rescue/iso/packages.lock
@@ -6,7 +7,11 @@ readonly DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly KERNEL_META=linux-image-6.12-amd64
 readonly WANTED='shim-signed shim-helpers-amd64-signed grub-efi-amd64-signed grub-pc-bin grub-common busybox-static'
 
-missing_keyring() { [ -e "$DEBIAN_KEYRING" ] || echo debian-archive-keyring; }
+# Beside commands the build needs the keyring and the libraries of grub-mkimage.
+missing_more() {
+    [ -e "$DEBIAN_KEYRING" ] || echo debian-archive-keyring
+    missing_libraries
+}
 
 # Elsewhere than on Debian 12 its archive is asked directly; the keyring says what is genuine.
 write_sources() {
