@@ -10,27 +10,26 @@ use crate::source::{BlockSource, ReadError, read_vec};
 pub(super) const DATA: u32 = 0x80;
 /// As long as Windows lets an attribute list get.
 const LIST_LIMIT: u64 = 256 << 10;
+/// How many records have a copy: the table's own, the copy's, the journal's and the volume's.
+pub(super) const MIRRORED: u64 = 4;
 
 /// A volume whose file table can be read.
 pub(super) struct Volume<'a> {
     pub source: &'a dyn BlockSource,
     pub boot: Boot,
     pub mft: Stream,
-    /// Why its first record was taken from the copy of the table's start.
+    /// Why some of its first records are taken from the copy of the table's start.
     pub mirrored: Option<String>,
 }
 
 impl<'a> Volume<'a> {
     pub fn open(source: &'a dyn BlockSource, boot: Boot) -> Result<Volume<'a>, TreeError> {
-        let (first, mirrored) = match first_record(source, &boot, boot.mft_cluster) {
-            Ok(record) => (record, None),
-            Err(error) if is_fatal(&error) => return Err(error),
+        let mut mirrored = None;
+        let first = match first_record(source, &boot, boot.mft_cluster) {
+            Ok(record) => record,
             Err(error) => {
-                let copy = first_record(source, &boot, boot.mirror_cluster);
-                match copy {
-                    Ok(record) => (record, Some(error.to_string())),
-                    Err(_) => return Err(error),
-                }
+                mirrored = Some(error.to_string());
+                first_record(source, &boot, boot.mirror_cluster).map_err(|_| error)?
             }
         };
         let data = first
@@ -47,6 +46,11 @@ impl<'a> Volume<'a> {
             mirrored,
         };
         volume.complete_mft(&first)?;
+        for number in 1..MIRRORED.min(volume.records()) {
+            if let Err(error) = volume.record_itself(number) {
+                volume.mirrored.get_or_insert(error.to_string());
+            }
+        }
         Ok(volume)
     }
 
@@ -77,8 +81,25 @@ impl<'a> Volume<'a> {
         self.mft.initialized / self.boot.record
     }
 
-    /// The record of this number, whether in use or not.
+    /// The record of this number, whether in use or not; one of the first from the copy where it is damaged.
     pub fn record(&self, number: u64) -> Result<Record<Vec<u8>>, TreeError> {
+        let found = self.record_itself(number);
+        match found {
+            Err(error) if number < MIRRORED && !is_fatal(&error) => {
+                self.mirror(number).map_err(|_| error)
+            }
+            found => found,
+        }
+    }
+
+    fn mirror(&self, number: u64) -> Result<Record<Vec<u8>>, TreeError> {
+        let start = self.boot.mirror_cluster * self.boot.cluster;
+        let at = start.saturating_add(number * self.boot.record);
+        let bytes = read_vec(self.source, at, self.boot.record)?;
+        parse(bytes, number).map_err(TreeError::Damaged)
+    }
+
+    fn record_itself(&self, number: u64) -> Result<Record<Vec<u8>>, TreeError> {
         if number >= self.records() {
             return Err(TreeError::Damaged(
                 "a record points behind the end of the file table",
@@ -249,5 +270,5 @@ pub(super) fn is_fatal(error: &TreeError) -> bool {
 }
 
 pub(super) fn length(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("records and blocks have at most 64 KiB")
+    usize::try_from(bytes).expect("a record, a block or a count of them in a piece is small")
 }

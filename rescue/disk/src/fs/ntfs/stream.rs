@@ -100,7 +100,10 @@ impl Stream {
                 // The place was checked to lie in the volume, whose size in bytes fits.
                 let place = run.place? * cluster;
                 let first = run.first.checked_mul(cluster)?;
-                let (a, b) = (first.max(from), (first + run.len * cluster).min(to));
+                let (a, b) = (
+                    first.max(from),
+                    (first.saturating_add(run.len * cluster)).min(to),
+                );
                 Some(Piece {
                     at: a,
                     extent: Extent::between(place + (a - first), place + (b - first))?,

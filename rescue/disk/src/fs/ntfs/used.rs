@@ -1,6 +1,6 @@
 //! The used map: the volume's own bitmap, and where that is not enough, every run of every file with it.
 
-use super::mft::{DATA, Volume, is_fatal};
+use super::mft::{DATA, Volume, is_fatal, length};
 use super::record::{Body, Record, What, mend};
 use super::runs::runs;
 use super::stream::Value;
@@ -148,16 +148,23 @@ pub(super) fn add_files(
     let mut buffer = Vec::new();
     while number < records {
         let count = per_piece.min(records - number);
-        let len = usize::try_from(count * volume.boot.record).expect("a piece has 1 MiB at most");
-        buffer.resize(len, 0);
+        buffer.resize(length(volume.boot.record) * length(count), 0);
         let at = number * volume.boot.record;
-        volume.mft.read_at(volume.source, at, &mut buffer)?;
-        let each = usize::try_from(volume.boot.record).expect("64 KiB at most");
-        for (number, bytes) in (number..).zip(buffer.chunks_exact_mut(each)) {
-            mend(bytes, b"FILE").map_err(TreeError::Damaged)?;
-            let record = Record::new(&*bytes, number).map_err(TreeError::Damaged)?;
-            if record.in_use() {
+        let whole = match volume.mft.read_at(volume.source, at, &mut buffer) {
+            Ok(()) => true,
+            Err(TreeError::Read(ReadError::Unreadable(_))) => false,
+            Err(error) => return Err(error),
+        };
+        let records = buffer.chunks_exact_mut(length(volume.boot.record));
+        for (number, bytes) in (number..).zip(records) {
+            if whole && mend(bytes, b"FILE").is_ok() {
+                let record = Record::new(&*bytes, number).map_err(TreeError::Damaged)?;
                 strays.take(&record, volume).map_err(TreeError::Damaged)?;
+            } else {
+                // Alone, or from the copy if it is one of the first.
+                strays
+                    .take(&volume.record(number)?, volume)
+                    .map_err(TreeError::Damaged)?;
             }
         }
         number += count;
@@ -175,7 +182,14 @@ struct Strays {
 }
 
 impl Strays {
-    fn take(&mut self, record: &Record<&[u8]>, volume: &Volume<'_>) -> Result<(), &'static str> {
+    fn take<B: AsRef<[u8]>>(
+        &mut self,
+        record: &Record<B>,
+        volume: &Volume<'_>,
+    ) -> Result<(), &'static str> {
+        if !record.in_use() {
+            return Ok(());
+        }
         for attribute in record.attributes() {
             let Body::Mapped(mapping) = attribute?.body else {
                 continue;

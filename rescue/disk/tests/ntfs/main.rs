@@ -1,25 +1,34 @@
 //! NTFS against ntfs-3g's tools and partclone, on volumes made by mkntfs and filled through ntfs-3g.
 
+#![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
+
+mod hostile;
+#[path = "../made/mod.rs"]
 mod made;
-#[path = "made/ntfs.rs"]
+#[path = "../made/ntfs.rs"]
 mod mkfs;
+mod state;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 
 use disk::extent::{Extent, ExtentMap};
-use disk::fs::tree::{Case, Content, Node, NodeKind, find, walk};
-use disk::fs::{Basis, Filesystem, State, Used, recognise};
+use disk::fs::tree::{Case, Content, Node, NodeId, NodeKind, Piece, find, walk};
+use disk::fs::{Basis, Filesystem, READERS, Reader, State, Used, recognise};
 use disk::source::BlockSource;
-use made::{FileSource, blank, open, read_at, run, write_at};
-use mkfs::{Mounted, contents, filled, made, mkntfs, ntfsinfo, partclone_used};
+use made::{FileSource, blank, open, run};
+use mkfs::{Mounted, contents, made, mkntfs, ntfsinfo, partclone_used};
 use tempfile::NamedTempFile;
 
 const MIB: u64 = 1 << 20;
 
 fn read(file: &NamedTempFile) -> Filesystem {
     recognise(&open(file)).unwrap().expect("it is NTFS").1
+}
+
+fn reader() -> &'static Reader {
+    READERS.iter().find(|reader| reader.name == "ntfs").unwrap()
 }
 
 fn map(filesystem: &Filesystem) -> (Basis, &ExtentMap) {
@@ -113,8 +122,7 @@ fn a_filled_volume_is_mapped_and_read_as_partclone_ntfsinfo_and_the_driver_do() 
 
 /// What a walk finds of files that are not the filesystem's own: content and time, by path.
 fn walked(source: &dyn BlockSource) -> BTreeMap<String, (Vec<u8>, i64)> {
-    let (reader, _) = recognise(source).unwrap().unwrap();
-    let tree = reader.tree.unwrap()(source).unwrap();
+    let tree = reader().tree.unwrap()(source).unwrap();
     let mut found = BTreeMap::new();
     walk(
         &*tree,
@@ -132,11 +140,30 @@ fn walked(source: &dyn BlockSource) -> BTreeMap<String, (Vec<u8>, i64)> {
 }
 
 fn node(source: &dyn BlockSource, path: &[&str]) -> Node {
-    let (reader, _) = recognise(source).unwrap().unwrap();
-    let tree = reader.tree.unwrap()(source).unwrap();
+    let tree = reader().tree.unwrap()(source).unwrap();
     let id = find(&*tree, path, Case::Ignored).unwrap();
     tree.node(id.unwrap_or_else(|| panic!("{path:?} is not there")))
         .unwrap()
+}
+
+fn used_by(source: &dyn BlockSource) -> ExtentMap {
+    let (_, found) = recognise(source).unwrap().unwrap();
+    map(&found).1.clone()
+}
+
+fn pieces(source: &dyn BlockSource, id: NodeId) -> Vec<Piece> {
+    let tree = reader().tree.unwrap()(source).unwrap();
+    match tree.node(id).unwrap().content {
+        Content::Pieces(pieces) => pieces,
+        other => panic!("it has no pieces: {other:?}"),
+    }
+}
+
+fn pieces_of(source: &dyn BlockSource, path: &[&str]) -> Vec<Piece> {
+    match node(source, path).content {
+        Content::Pieces(pieces) => pieces,
+        other => panic!("{path:?} has no pieces: {other:?}"),
+    }
 }
 
 #[test]
@@ -192,8 +219,7 @@ fn links_pipes_and_compressed_files_are_told_apart() {
     assert!((4096..100_000).contains(&held), "{held}");
     let found = read(&file);
     assert!(extents.iter().all(|e| map(&found).1.covers(*e)));
-    let (reader, _) = recognise(&source).unwrap().unwrap();
-    let tree = reader.tree.unwrap()(&source).unwrap();
+    let tree = reader().tree.unwrap()(&source).unwrap();
     for entry in tree.list(tree.root()).unwrap() {
         assert_eq!(
             entry.kind,
