@@ -20,6 +20,7 @@ const CLAIMED: &[&str] = &[
     "ext2",
     "ext3",
     "ext4",
+    "ntfs",
     "vfat",
     "swap",
     "swsuspend",

@@ -42,6 +42,15 @@ pub fn images() -> Vec<Verdict> {
             "extfs",
         ),
         (
+            "mkntfs",
+            40 * MIB,
+            &[
+                "-F", "-Q", "-q", "-L", "daten", "-s", "512", "-p", "0", "-H", "0", "-S", "0",
+            ],
+            "ntfs-3g",
+            "ntfs",
+        ),
+        (
             "mkswap",
             16 * MIB,
             &["-q", "-L", "schlaf"],
