@@ -9,6 +9,7 @@ use crate::chunk::Entry;
 use crate::codec::{Blemish, Decoder};
 use crate::end::END_LEN;
 use crate::error::ImageError;
+use crate::head::LEAD;
 use crate::reader::page::Loaded;
 use crate::reader::{Piece, Reader};
 use crate::scan;
@@ -63,6 +64,14 @@ pub fn index(reader: &Reader) -> Result<Findings, ImageError> {
         .notes()
         .iter()
         .for_each(|note| findings.note(note.clone()));
+    let mut lead = LEAD;
+    scan::read_what_is_readable(reader.file(), 0, &mut lead)?;
+    if lead != LEAD {
+        let name = reader.name();
+        findings.note(format!(
+            "{name}: the first bytes are damaged; other programs may not know what it is"
+        ));
+    }
     for nth in 0..reader.slots().len() {
         let page = reader.page(nth)?;
         check_page(reader, &page, &mut findings)?;
@@ -188,6 +197,7 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
     }
     let mut table = Table::new(reader, start);
     seek::put_start(frames, &mut table.expected);
+    table.entry(u32::try_from(LEAD.len()).expect("it is 13"), 0);
     table.entry(head_len, 0);
     for (nth, slot) in reader.slots().iter().enumerate() {
         let Some(place) = slot.page else {

@@ -28,6 +28,15 @@ const CHUNKS_LIMIT: u64 = 1 << 25;
 /// Length of the head's fields, which are repeated in every page and at the end.
 pub const HEAD_LEN: usize = 96;
 
+/// An empty frame with checksum (RFC 8878, 3.1.1): many programs know a Zstandard stream only by the magic number
+/// of a frame that is not skippable.
+pub(crate) const LEAD: [u8; 13] = [
+    0x28, 0xB5, 0x2F, 0xFD, 0x24, 0, 1, 0, 0, 0x99, 0xE9, 0xD8, 0x51,
+];
+
+/// Where the head's frame begins.
+pub(crate) const HEAD_AT: u64 = LEAD.len() as u64;
+
 /// For somebody who looks at the first bytes in ten years.
 const FOR_PEOPLE: &[u8] = b"A disk image made by Rescue. This file is a Zstandard stream: \
 `zstd -t` checks it and `zstd -dc` is the raw disk. Its format is described in rescue/image/FORMAT.md.\n";
@@ -85,8 +94,9 @@ impl Head {
         )))
     }
 
+    /// The head's frame, which stands behind [`LEAD`].
     pub(crate) fn build(&self, out: &mut Vec<u8>) {
-        frame::build(FrameKind::Head, self.id, 0, out, |out| {
+        frame::build(FrameKind::Head, self.id, HEAD_AT, out, |out| {
             self.put(out);
             out.extend_from_slice(FOR_PEOPLE);
         });

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::end::{End, FrameRef};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::Head;
+use crate::head::{Head, LEAD};
 use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
 use crate::manifest::Manifest;
 use crate::scan;
@@ -83,6 +83,7 @@ impl<'s> Writer<'s> {
         let mut writer = Writer::on(store, name, file, head);
         let mut frame = Vec::new();
         head.build(&mut frame);
+        writer.file.append(&LEAD)?;
         writer.head_len = writer.append_frame(&frame)?.len;
         writer.file.sync()?;
         Ok(writer)
@@ -96,7 +97,7 @@ impl<'s> Writer<'s> {
             head,
             head_len: 0,
             pages: Vec::new(),
-            frames: 0,
+            frames: 1,
             entries: Vec::new(),
             leaves: Leaves::default(),
             written: 0,
@@ -375,6 +376,7 @@ impl<'s> Writer<'s> {
         let file = self.store.open(&name)?;
         let mut out = Vec::new();
         seek::put_start(frames, &mut out);
+        seek::put_lead(&mut out);
         seek::put_entry(self.head_len, 0, &mut out);
         for place in &self.pages {
             let found = scan::read_page(&*file, place.offset)?;

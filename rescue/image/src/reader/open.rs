@@ -5,7 +5,7 @@ use disk::extent::Extent;
 use crate::end::{END_LEN, End};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::Head;
+use crate::head::{HEAD_AT, Head};
 use crate::index::{self, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
 use crate::manifest::Manifest;
 use crate::reader::Reader;
@@ -72,10 +72,10 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
 /// The head and the length of its frame.
 fn head_frame(file: &dyn ReadFile, name: &str) -> Result<Option<(Head, u32)>, ImageError> {
     let mut buf = Vec::new();
-    if !scan::read_frame(file, 0, FrameKind::Head, &mut buf)? {
+    if !scan::read_frame(file, HEAD_AT, FrameKind::Head, &mut buf)? {
         return Ok(None);
     }
-    let frame = frame::open(&buf, 0).expect("it was found whole");
+    let frame = frame::open(&buf, HEAD_AT).expect("it was found whole");
     let len = u32::try_from(buf.len()).expect("a head is below 4 KiB");
     Head::parse(frame.body, frame.id, name).map(|head| Some((head, len)))
 }

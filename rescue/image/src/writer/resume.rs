@@ -4,7 +4,7 @@ use disk::extent::Extent;
 
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::Head;
+use crate::head::{HEAD_AT, Head, LEAD};
 use crate::index::PageRef;
 use crate::scan;
 use crate::store::{ReadFile, Store, StoreError};
@@ -42,11 +42,14 @@ impl<'s> Writer<'s> {
         same_source(&own, head, &image)?;
         let chain = last_chain(&*file, &own, head_len)?;
         drop(file);
-        let end = chain.pages.last().map_or(u64::from(head_len), PageRef::end);
+        let end = chain
+            .pages
+            .last()
+            .map_or(HEAD_AT + u64::from(head_len), PageRef::end);
         let mut writer = Writer::on(store, name, store.resume(&unfinished, end)?, own);
         writer.head_len = head_len;
         writer.written = chain.pages.last().map_or(0, |page| page.extent.end());
-        writer.frames = 1 + chain.frames;
+        writer.frames = 2 + chain.frames;
         writer.pages = chain.pages;
         Ok(writer)
     }
@@ -55,8 +58,9 @@ impl<'s> Writer<'s> {
 /// Whether a file is shorter than a head, and the beginning of one or zeros in its place; another short file is
 /// not ours to cut.
 fn is_torn_head(file: &dyn ReadFile, head: &Head, image: &str) -> Result<bool, ImageError> {
-    let mut expected = Vec::new();
-    head.build(&mut expected);
+    let mut frame = Vec::new();
+    head.build(&mut frame);
+    let expected = [&LEAD, frame.as_slice()].concat();
     if file.len() >= expected.len() as u64 {
         return Ok(false);
     }
@@ -74,13 +78,13 @@ fn is_torn_head(file: &dyn ReadFile, head: &Head, image: &str) -> Result<bool, I
 /// The head and the length of its frame.
 fn own_head(file: &dyn ReadFile, image: &str) -> Result<(Head, u32), ImageError> {
     let mut buf = Vec::new();
-    if !scan::read_frame(file, 0, FrameKind::Head, &mut buf)? {
+    if !scan::read_frame(file, HEAD_AT, FrameKind::Head, &mut buf)? {
         return Err(ImageError::Foreign {
             image: image.to_owned(),
             found: "its head is missing or damaged, so it cannot be gone on with".to_owned(),
         });
     }
-    let frame = frame::open(&buf, 0).expect("it was found whole");
+    let frame = frame::open(&buf, HEAD_AT).expect("it was found whole");
     let len = u32::try_from(buf.len()).expect("a head is below 4 KiB");
     Head::parse(frame.body, frame.id, image).map(|head| (head, len))
 }
@@ -153,7 +157,7 @@ fn follow(
     }
     let whole = next
         == next.filter(|(begin, extent, number)| {
-            *begin == u64::from(head_len) && extent.start() == 0 && *number == 0
+            *begin == HEAD_AT + u64::from(head_len) && extent.start() == 0 && *number == 0
         });
     if !whole {
         return Ok(Err(pages.last().map_or(0, |page| page.offset)));

@@ -45,7 +45,12 @@ impl Sample {
             })
             .collect();
         let mut frames = Vec::new();
-        let mut at = 0;
+        frames.push(Frame {
+            range: 0..13,
+            name: "lead".to_owned(),
+            entry: None,
+        });
+        let mut at = 13;
         while at < bytes.len() {
             let nth = entries
                 .iter()
@@ -144,7 +149,7 @@ impl Sample {
             .collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 12, "{names:?}");
+        assert_eq!(names.len(), 13, "{names:?}");
         let mut chosen = Vec::new();
         for name in names {
             let all: Vec<&Frame> = self
@@ -162,7 +167,7 @@ impl Sample {
 
 #[test]
 fn a_flipped_bit_costs_at_most_the_leaves_it_is_in() {
-    let sample = Sample::new(21, 4);
+    let sample = Sample::new(12, 3);
     for frame in sample.chosen() {
         let Range { start, end } = frame.range;
         let mut places = vec![
@@ -174,7 +179,12 @@ fn a_flipped_bit_costs_at_most_the_leaves_it_is_in() {
             start + 35,
             start + 44,
         ];
-        places.extend([start.midpoint(end), end - 40, end - 5, end - 1]);
+        places.extend([
+            start.midpoint(end),
+            end.saturating_sub(40),
+            end - 5,
+            end - 1,
+        ]);
         for at in places.into_iter().filter(|at| frame.range.contains(at)) {
             let mut bytes = sample.bytes.clone();
             bytes[at] ^= 0x10;
@@ -186,8 +196,8 @@ fn a_flipped_bit_costs_at_most_the_leaves_it_is_in() {
 
 #[test]
 fn a_flipped_bit_anywhere_is_found() {
-    let sample = Sample::new(21, 4);
-    for place in noise(8 * rounds(300), 11).chunks(8) {
+    let sample = Sample::new(12, 3);
+    for place in noise(8 * rounds(150), 11).chunks(8) {
         let number = u64::from_le_bytes(place.try_into().unwrap());
         let bit = usize::try_from(number % (sample.bytes.len() as u64 * 8)).unwrap();
         let mut bytes = sample.bytes.clone();
@@ -203,7 +213,7 @@ fn a_flipped_bit_anywhere_is_found() {
 
 #[test]
 fn in_data_that_cannot_be_compressed_only_one_leaf_is_lost() {
-    let sample = Sample::new(21, 4);
+    let sample = Sample::new(12, 3);
     let large = sample
         .frames
         .iter()
@@ -222,7 +232,7 @@ fn in_data_that_cannot_be_compressed_only_one_leaf_is_lost() {
 
 #[test]
 fn a_sector_of_zeros_or_one_that_cannot_be_read_costs_only_what_is_in_it() {
-    let sample = Sample::new(21, 4);
+    let sample = Sample::new(12, 3);
     for frame in sample.chosen() {
         let Range { start, end } = frame.range;
         for (at, len) in [
@@ -255,11 +265,11 @@ fn a_sector_of_zeros_or_one_that_cannot_be_read_costs_only_what_is_in_it() {
 
 #[test]
 fn a_cut_tail_costs_only_what_was_in_it() {
-    let sample = Sample::new(21, 4);
+    let sample = Sample::new(12, 3);
     for frame in sample.chosen() {
         let Range { start, end } = frame.range;
         for cut in [start, start + 1, start.midpoint(end), end - 1] {
-            if cut < sample.frames[0].range.end {
+            if cut < sample.frames[1].range.end {
                 continue; // Not even a head: not an image.
             }
             let store = store_with(sample.bytes[..cut].to_vec());
@@ -271,7 +281,7 @@ fn a_cut_tail_costs_only_what_was_in_it() {
 
 #[test]
 fn without_head_pages_root_end_and_seek_table_all_content_is_found() {
-    let sample = Sample::new(21, 4);
+    let sample = Sample::new(12, 3);
     for spared in ["rescHEAD", "rescPAGE", "rescDONE"] {
         let mut bytes = sample.bytes.clone();
         for frame in &sample.frames {
@@ -287,7 +297,7 @@ fn without_head_pages_root_end_and_seek_table_all_content_is_found() {
 #[test]
 fn an_image_inside_an_image_is_not_taken_for_it() {
     // The inner image is incompressible here: it stands in the outer one byte for byte.
-    let inner = Sample::new(21, 4);
+    let inner = Sample::new(12, 3);
     let mut disk = Disk::new(40, 6);
     let len = inner.bytes.len().min(disk.bytes.len());
     disk.bytes[..len].copy_from_slice(&inner.bytes[..len]);

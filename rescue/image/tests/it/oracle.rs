@@ -17,7 +17,13 @@ fn the_stock_tool_checks_an_image_and_gives_the_raw_disk() {
     let file = folder.path().join("pc.img.zst");
     for (chunks, level, every) in [(0, 1, 1), (40, 1, 1000), (40, 3, 3)] {
         let disk = Disk::new(chunks, 2);
-        fs::write(&file, disk.image_bytes(level, every)).unwrap();
+        let image = disk.image_bytes(level, every);
+        assert_eq!(
+            image[..4],
+            [0x28, 0xB5, 0x2F, 0xFD],
+            "programs that look for the magic number find it"
+        );
+        fs::write(&file, image).unwrap();
         let tested = zstd(&["-t", "-q"], &file);
         assert!(
             tested.status.success(),

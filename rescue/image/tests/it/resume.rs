@@ -49,9 +49,9 @@ fn resume_and_finish(disk: &Disk, bytes: &[u8]) -> u64 {
 
 #[test]
 fn an_image_cut_anywhere_goes_on_from_its_last_page() {
-    let disk = Disk::new(37, 4);
-    let (bytes, pages) = almost_finished(&disk, 5);
-    let mut cuts: Vec<usize> = vec![0, 1, bytes.len(), bytes.len() - 1];
+    let disk = Disk::new(13, 4);
+    let (bytes, pages) = almost_finished(&disk, 3);
+    let mut cuts: Vec<usize> = vec![0, 1, 12, 13, bytes.len(), bytes.len() - 1];
     for name in [
         &b"rescHEAD"[..],
         b"rescCHNK",
@@ -122,8 +122,8 @@ fn garbage_and_zeros_behind_the_last_page_do_not_matter() {
 
 #[test]
 fn a_page_that_is_damaged_is_not_gone_on_from() {
-    let disk = Disk::new(37, 4);
-    let (bytes, pages) = almost_finished(&disk, 5);
+    let disk = Disk::new(17, 4);
+    let (bytes, pages) = almost_finished(&disk, 3);
     assert!(pages.len() > 4);
     for (nth, end) in pages.iter().enumerate() {
         let mut torn = bytes[..*pages.last().unwrap()].to_vec();
