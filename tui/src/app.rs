@@ -141,7 +141,7 @@ pub fn draw(screen: &Screen, world: &World, area: Rect, buf: &mut Buffer) {
         }
         return;
     }
-    chrome::header(&screen.title(world), theme, area, buf);
+    chrome::header(&screen.title(world), screen.state(), theme, area, buf);
     screen.draw(world, chrome::body(area), buf);
     chrome::footer(&screen.keys(world), theme, area, buf);
 }

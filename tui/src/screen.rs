@@ -102,6 +102,17 @@ impl Screen {
         }
     }
 
+    /// What has happened to the disks so far.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Screen::Running(_) => "at work",
+            Screen::Report(_) | Screen::Trouble(_) => "the job has ended",
+            Screen::Ask(s) => s.under.state(),
+            Screen::Help(s) => s.under().state(),
+            _ => "nothing is being written",
+        }
+    }
+
     /// The keys that work here, with a word for each.
     pub fn keys(&self, world: &World) -> Vec<(&'static str, &'static str)> {
         match self {

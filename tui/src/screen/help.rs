@@ -62,6 +62,10 @@ impl Help {
         matches!(&*self.under, Screen::Running(running) if !running.is_stopping())
     }
 
+    pub fn under(&self) -> &Screen {
+        &self.under
+    }
+
     pub fn closed(self) -> Screen {
         *self.under
     }

@@ -118,7 +118,11 @@ impl Running {
             Event::Step { step } => {
                 self.step = Some(step);
                 self.progress = None;
-                self.strip.reached(0);
+                // Only these go over the disk from its start; the others come when all of it was gone over.
+                self.strip.reached(match step {
+                    Step::Copy | Step::Verify | Step::Check => 0,
+                    Step::Table | Step::Flush | Step::Grow => u64::MAX,
+                });
             }
             Event::Progress(progress) => {
                 self.step = Some(progress.step);
@@ -141,7 +145,7 @@ impl Running {
     }
 
     pub fn title(&self) -> String {
-        format!("{}: at work", self.task.title())
+        self.task.title().to_owned()
     }
 
     pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {

@@ -32,11 +32,14 @@ pub fn inside(area: Rect) -> Rect {
     }
 }
 
-pub fn header(title: &str, theme: Theme, area: Rect, buf: &mut Buffer) {
+/// Where one is, and at the right what has happened to the disks so far.
+pub fn header(title: &str, state: &str, theme: Theme, area: Rect, buf: &mut Buffer) {
     let row = Rect { height: 1, ..area };
     let words = format!(" Rescue {} {title}", theme.pointer());
+    let room = usize::from(area.width).saturating_sub(width(state) + 1);
     buf.set_style(row, theme.header());
-    Line::styled(fit(&words, usize::from(area.width)), theme.header()).render(row, buf);
+    let text = format!("{}{state} ", fit(&words, room));
+    Line::styled(text, theme.header()).render(row, buf);
 }
 
 /// The keys that work here, always in view. What does not fit gives way from the end; help is first.
