@@ -37,6 +37,15 @@ fn choose_source(tui: &mut Pty, task: &str) {
     tui.press(ENTER);
 }
 
+/// The directory comes first, and the image is the only one in it.
+fn choose_image(tui: &mut Pty, task: &str) {
+    tui.press(task);
+    tui.see("Where the image is");
+    tui.press(ENTER);
+    tui.see("before repair.img.zst");
+    tui.press(ENTER);
+}
+
 #[test]
 fn a_disk_is_cloned_onto_a_new_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -65,6 +74,53 @@ fn a_disk_is_cloned_onto_a_new_file() {
     assert!(fs::read(dir.path().join("a.disk")).unwrap() == bytes);
     let report = fs::read_to_string(dir.path().join("rescue-report-1.json")).unwrap();
     assert!(report.contains("\"result\": \"done\""), "{report}");
+}
+
+#[test]
+fn a_disk_is_imaged_restored_verified_and_its_image_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = write_disk(&dir.path().join("a.disk"));
+    let mut tui = on_files(dir.path(), "xterm-256color");
+    tui.see("there.");
+
+    choose_source(&mut tui, "1");
+    tui.see("Where the image is put");
+    tui.press(ENTER);
+    tui.see("Settings");
+    // Ctrl-U empties the name that is suggested.
+    tui.press("\x15before repair\r");
+    tui.see("nothing has been written yet");
+    tui.press(ENTER);
+    tui.see("Done. The image is complete.");
+    tui.press(ENTER);
+    assert!(dir.path().join("store/before repair.img.zst").exists());
+
+    choose_image(&mut tui, "3");
+    tui.see("Disk to write to");
+    tui.press(END);
+    tui.see("► another disk or file");
+    tui.press("b.disk\r");
+    tui.see("Settings");
+    tui.press(ENTER);
+    tui.see("nothing has been written yet");
+    assert!(!dir.path().join("b.disk").exists());
+    tui.press(ENTER);
+    tui.see("Done. The disk is restored.");
+    tui.press(ENTER);
+    assert!(fs::read(dir.path().join("b.disk")).unwrap() == bytes);
+
+    choose_source(&mut tui, "4");
+    choose_image(&mut tui, "");
+    tui.see("nothing has been written yet");
+    tui.press(ENTER);
+    tui.see("Done. Both are equal.");
+    tui.press(ENTER);
+
+    choose_image(&mut tui, "5");
+    tui.see("nothing has been written yet");
+    tui.press(ENTER);
+    tui.see("Done. The image is sound.");
+    assert!(fs::read(dir.path().join("a.disk")).unwrap() == bytes);
 }
 
 #[test]
