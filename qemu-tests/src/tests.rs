@@ -4,6 +4,7 @@ mod boot;
 mod consoles;
 mod disks;
 mod jobs;
+mod system;
 
 use crate::runner::{Test, When};
 
@@ -26,6 +27,14 @@ const fn all(name: &'static str, run: fn(&crate::lab::Lab) -> crate::failure::Ou
 /// The longest first: what is left at the end then runs beside something.
 pub const TESTS: &[Test] = &[
     always(
+        "gpt_system_imaged_restored_and_boots",
+        system::gpt_system_imaged_restored_and_boots,
+    ),
+    always(
+        "mbr_system_cloned_and_boots",
+        system::mbr_system_cloned_and_boots,
+    ),
+    always(
         "secure_boot_usb_without_the_stick",
         boot::secure_boot_usb_without_the_stick,
     ),
@@ -38,6 +47,14 @@ pub const TESTS: &[Test] = &[
     always(
         "unattended_job_switches_off",
         jobs::unattended_job_switches_off,
+    ),
+    all(
+        "mbr_system_imaged_restored_and_boots",
+        system::mbr_system_imaged_restored_and_boots,
+    ),
+    all(
+        "gpt_system_cloned_and_boots",
+        system::gpt_system_cloned_and_boots,
     ),
     all("secure_boot_cd", boot::secure_boot_cd),
     all(
