@@ -92,8 +92,11 @@ impl Drive {
     fn device(&self, at: usize) -> String {
         let (id, serial) = (Self::id(at), &self.serial);
         let mut device = match self.bus {
-            Bus::Ahci => format!("ide-hd,serial={serial},rerror=report,werror=report"),
-            Bus::Cd => "ide-cd".to_owned(),
+            // Each SATA port takes one drive.
+            Bus::Ahci => {
+                format!("ide-hd,bus=ide.{at},serial={serial},rerror=report,werror=report")
+            }
+            Bus::Cd => format!("ide-cd,bus=ide.{at}"),
             Bus::Nvme => format!("nvme,serial={serial}"),
             Bus::Usb => {
                 format!(
@@ -145,7 +148,7 @@ mod tests {
                 "-drive",
                 "if=none,id=drive3,format=raw,file=/d/a.img,cache=unsafe",
                 "-device",
-                "ide-hd,serial=SER-1,rerror=report,werror=report,bootindex=1,id=dev3,drive=drive3"
+                "ide-hd,bus=ide.3,serial=SER-1,rerror=report,werror=report,bootindex=1,id=dev3,drive=drive3"
             ]
         );
     }

@@ -6,7 +6,7 @@
 build_programs() {
     local remap
     remap=$(printf -- '"--remap-path-prefix=%s=%s",' "$PWD" /rescue "${CARGO_HOME:-$HOME/.cargo}" /cargo)
-    cargo build --quiet --release --locked --package init --package rescue --package rescue-tui \
+    cargo build --quiet --release --locked --package init --package rescue-tui \
         --config "target.x86_64-unknown-linux-gnu.rustflags=[${remap%,}]" >&2
 }
 
@@ -16,7 +16,9 @@ make_initramfs() {
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,sbin,etc,root,proc,sys,dev,run,tmp,mnt}
     install -m755 "$PROGRAMS/init" "$tree/init"
-    install -m755 "$PROGRAMS/rescue" "$PROGRAMS/rescue-tui" "$PACKAGES/bin/busybox" "$tree/bin"
+    install -m755 "$PROGRAMS/rescue-tui" "$PACKAGES/bin/busybox" "$tree/bin"
+    # One program under two names.
+    ln -s rescue-tui "$tree/bin/rescue"
     local name
     for name in modprobe poweroff reboot halt; do ln -s ../init "$tree/sbin/$name"; done
     for name in $("$PACKAGES/bin/busybox" --list); do

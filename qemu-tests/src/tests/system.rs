@@ -175,7 +175,8 @@ fn tail(text: &str) -> String {
 fn assert_source_untouched_in(said: &str) -> Outcome {
     let line = said
         .lines()
-        .find(|line| line.trim_start().starts_with("source: "));
+        .map(str::trim_start)
+        .find(|line| line.starts_with("source: ") && line.contains("sectors written"));
     let good = line.is_some_and(|l| {
         l.contains(", 0 sectors written") && l.contains("read-only in the kernel")
     });

@@ -6,6 +6,7 @@ mod command;
 mod consent;
 mod exit;
 mod progress;
+pub mod terminal;
 mod words;
 
 use std::ffi::OsString;
