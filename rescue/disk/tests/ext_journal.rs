@@ -10,8 +10,8 @@ use disk::extent::ExtentMap;
 use disk::fs::{Basis, Filesystem, State, Used, recognise};
 use made::{blank, open, read_at, write_at};
 use mkfs::{
-    JournalSums, block_size, bytes, debugfs_write, dumpe2fs_free, e2fsck, files, filled,
-    journal_blocks, power_cut,
+    JournalSums, block_size, changed, dumpe2fs_free, e2fsck, files, filled, journal_blocks,
+    power_cut,
 };
 use tempfile::NamedTempFile;
 
@@ -50,27 +50,6 @@ fn assert_replayed(file: &NamedTempFile, what: &str) {
         panic!("{what} is called clean")
     };
     assert!(why.contains("replayed in memory"), "{what}: {why}");
-}
-
-/// The same filesystem with files added and removed; one file's blocks begin with the journal's magic number.
-fn changed(file: &NamedTempFile) -> NamedTempFile {
-    let after = copy(file);
-    let dir = tempfile::TempDir::new().unwrap();
-    let mut commands = String::from("rm /deep/er/file9\nrm /deep/er/file8\nmkdir /new\n");
-    for n in 0..12u64 {
-        let path = dir.path().join(format!("{n}"));
-        let mut content = bytes(5000 + n, 3000 * usize::try_from(n).unwrap() + 10);
-        if n == 7 {
-            content
-                .chunks_mut(1024)
-                .filter(|c| c.len() > 4)
-                .for_each(|c| c[..4].copy_from_slice(&[0xC0, 0x3B, 0x39, 0x98]));
-        }
-        std::fs::write(&path, content).unwrap();
-        commands += &format!("write {} /new/{n}\n", path.display());
-    }
-    debugfs_write(&after, &commands);
-    after
 }
 
 const KINDS: &[(&[&str], JournalSums)] = &[

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod checksum;
+mod files;
 mod groups;
 mod inode;
 mod journal;
@@ -22,7 +23,7 @@ use used::Mapped;
 pub const READER: Reader = Reader {
     name: "ext",
     read,
-    tree: None,
+    tree: Some(files::open),
 };
 
 /// s_state: it was unmounted, and the kernel found errors in it.
@@ -118,7 +119,7 @@ fn map(
     superblock: &Superblock,
     notes: &mut Notes,
 ) -> Result<Used, ReadError> {
-    let disk = View::new(source, superblock);
+    let disk = View::new(Overlay::none(source), superblock.clone());
     let replay = match replay(&disk, found, notes)? {
         Ok(replay) => replay,
         Err(why) => return Ok(Used::Whole(why.into())),
@@ -137,7 +138,7 @@ fn map(
             ));
         }
     };
-    let now = View::new(&overlay, &after);
+    let now = View::new(overlay, after);
     Ok(notes.used(used::map(&now, Some(&disk), &more)?, Basis::Replayed))
 }
 
@@ -147,7 +148,7 @@ fn replay(
     found: &Found,
     notes: &mut Notes,
 ) -> Result<Result<Option<Replay>, &'static str>, ReadError> {
-    let superblock = disk.superblock;
+    let superblock = &disk.superblock;
     let wanted = superblock.has(superblock::NEEDS_RECOVERY);
     if wanted {
         notes.add("it was not unmounted");

@@ -57,7 +57,9 @@ pub fn files() -> TempDir {
         std::os::unix::fs::FileExt::write_all_at(&sparse, &bytes(n, 5000), n * 200_000 + 77)
             .unwrap();
     }
-    sparse.set_len(40 << 20).unwrap();
+    // Far enough for three levels of indirect blocks of 1 KiB. It ends with bytes: mke2fs forgets a hole at the
+    // end of a file when it makes inline data.
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &bytes(77, 9000), 70 << 20).unwrap();
     dir
 }
 
@@ -88,12 +90,11 @@ pub fn mke2fs(file: &NamedTempFile, options: &[&str]) {
 
 /// Lets debugfs change the filesystem, one command a line.
 pub fn debugfs_write(file: &NamedTempFile, commands: &str) -> String {
-    run(
-        "debugfs",
-        PACKAGE,
-        &["-w", "-f", "-", file.path().to_str().unwrap()],
-        commands,
-    )
+    // From a file: commands on a pipe and answers on another would wait for each other.
+    let script = NamedTempFile::new().unwrap();
+    fs::write(script.path(), commands).unwrap();
+    let [script, path] = [script.path(), file.path()].map(|path| path.to_str().unwrap());
+    run("debugfs", PACKAGE, &["-w", "-f", script, path], "")
 }
 
 pub fn debugfs(file: &NamedTempFile, command: &str) -> String {
@@ -272,16 +273,36 @@ pub fn journal_blocks(file: &NamedTempFile) -> Vec<u64> {
     let bytes: u64 = size.split_whitespace().next().unwrap().parse().unwrap();
     let count = bytes / block_size(file.path());
     let ask: String = (0..count).map(|at| format!("bmap <8> {at}\n")).collect();
-    let answers = run(
-        "debugfs",
-        PACKAGE,
-        &["-f", "-", file.path().to_str().unwrap()],
-        &ask,
-    );
+    let answers = debugfs_write(file, &ask);
     let blocks: Vec<u64> = answers
         .lines()
         .filter_map(|line| line.parse().ok())
         .collect();
     assert_eq!(blocks.len() as u64, count);
     blocks
+}
+
+/// The file of [`changed`] whose copies in a journal are not as they are.
+pub const ESCAPED: &str = "new/7";
+
+/// The same filesystem with files added and removed; one file's blocks begin with the journal's magic number.
+pub fn changed(file: &NamedTempFile) -> NamedTempFile {
+    let after = blank(0);
+    fs::copy(file.path(), after.path()).unwrap();
+    let dir = TempDir::new().unwrap();
+    let mut commands = String::from("rm /deep/er/file9\nrm /deep/er/file8\nmkdir /new\n");
+    for n in 0..12u64 {
+        let path = dir.path().join(format!("{n}"));
+        let mut content = bytes(5000 + n, 3000 * usize::try_from(n).unwrap() + 10);
+        if format!("new/{n}") == ESCAPED {
+            content
+                .chunks_mut(1024)
+                .filter(|c| c.len() > 4)
+                .for_each(|c| c[..4].copy_from_slice(&[0xC0, 0x3B, 0x39, 0x98]));
+        }
+        fs::write(&path, content).unwrap();
+        commands += &format!("write {} /new/{n}\n", path.display());
+    }
+    debugfs_write(&after, &commands);
+    after
 }

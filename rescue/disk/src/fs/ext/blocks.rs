@@ -45,7 +45,7 @@ struct Runs<'a> {
 
 impl Runs<'_> {
     fn push(&mut self, run: Run) -> Result<(), TreeError> {
-        let superblock = self.view.superblock;
+        let superblock = &self.view.superblock;
         let possible = run.physical > 0
             && run.physical >= superblock.first_data_block
             && run.physical + run.count <= superblock.blocks;

@@ -3,15 +3,16 @@
 use std::cell::{Cell, RefCell};
 
 use super::checksum::{crc16, crc32c};
+use super::overlay::Overlay;
 use super::superblock::{self, Checksums, Superblock};
 use crate::fields::Fields;
 use crate::fs::tree::TreeError;
-use crate::source::{BlockSource, ReadError, read_vec};
+use crate::source::{ReadError, read_vec};
 
 /// The filesystem as one source shows it: the disk itself, or the disk under its replayed journal.
 pub(super) struct View<'a> {
-    pub source: &'a dyn BlockSource,
-    pub superblock: &'a Superblock,
+    pub source: Overlay<'a>,
+    pub superblock: Superblock,
     /// How many more bytes may be read on the way to files: the size of the filesystem and something, enough for
     /// all its inodes and directories many times over, while trees made to be endless come to an end.
     budget: Cell<u64>,
@@ -141,11 +142,11 @@ impl Superblock {
 }
 
 impl<'a> View<'a> {
-    pub fn new(source: &'a dyn BlockSource, superblock: &'a Superblock) -> View<'a> {
+    pub fn new(source: Overlay<'a>, superblock: Superblock) -> View<'a> {
         View {
+            budget: Cell::new(superblock.size_bytes().saturating_add(64 << 20)),
             source,
             superblock,
-            budget: Cell::new(superblock.size_bytes().saturating_add(64 << 20)),
             descriptors: RefCell::new(None),
         }
     }
@@ -161,7 +162,7 @@ impl<'a> View<'a> {
     pub fn block(&self, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
         let size = self.superblock.block_size;
         match block.checked_mul(size) {
-            Some(at) => tolerate(read_vec(self.source, at, size)),
+            Some(at) => tolerate(read_vec(&self.source, at, size)),
             None => Ok(None),
         }
     }
@@ -180,7 +181,7 @@ impl<'a> View<'a> {
 
     /// Where a group's inodes lie: by its descriptor, by the backup of it, or by a descriptor whose sum is wrong.
     pub fn inode_table(&self, group: u64) -> Result<Option<u64>, ReadError> {
-        let superblock = self.superblock;
+        let superblock = &self.superblock;
         let index = group / superblock.descriptors_per_block();
         let own = superblock.descriptor_block(index, superblock.copy_at);
         let backup = superblock.descriptor_block(index, superblock.group_start(1));
@@ -228,10 +229,10 @@ impl<'a> View<'a> {
     }
 
     pub fn bitmap_unchecked(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, ReadError> {
-        let superblock = self.superblock;
+        let superblock = &self.superblock;
         let length = superblock.blocks_per_group / superblock.cluster_blocks / 8;
         let at = descriptor.block_bitmap * superblock.block_size;
-        tolerate(read_vec(self.source, at, length))
+        tolerate(read_vec(&self.source, at, length))
     }
 }
 

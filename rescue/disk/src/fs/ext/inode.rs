@@ -34,7 +34,7 @@ pub(super) enum Storage {
 
 impl View<'_> {
     pub fn inode(&self, number: u64) -> Result<Inode, TreeError> {
-        let superblock = self.superblock;
+        let superblock = &self.superblock;
         if number == 0 || number > superblock.inodes {
             return Err(TreeError::Damaged("an inode number is impossible"));
         }
@@ -50,7 +50,7 @@ impl View<'_> {
             .inode_table(group)?
             .ok_or(TreeError::Damaged("a table of inodes is lost"))?;
         let at = table * superblock.block_size + index * superblock.inode_size;
-        let bytes = read_vec(self.source, at, superblock.inode_size)?;
+        let bytes = read_vec(&self.source, at, superblock.inode_size)?;
         Ok(Inode { number, bytes })
     }
 }

@@ -45,7 +45,21 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    pub fn copy_of(&self, block: u64) -> Option<JournalCopy> {
+    /// Nothing but the disk.
+    pub fn none(source: &'a dyn BlockSource) -> Overlay<'a> {
+        Overlay::new(source, 1, Vec::new())
+    }
+
+    /// The copies of these blocks, ascending.
+    pub fn copies_within(&self, blocks: std::ops::Range<u64>) -> &[JournalCopy] {
+        let from = self
+            .copies
+            .partition_point(|copy| copy.block < blocks.start);
+        let to = self.copies.partition_point(|copy| copy.block < blocks.end);
+        &self.copies[from..to]
+    }
+
+    fn copy_of(&self, block: u64) -> Option<JournalCopy> {
         let at = self
             .copies
             .binary_search_by_key(&block, |copy| copy.block)

@@ -285,6 +285,11 @@ impl Superblock {
         self.features.has(feature)
     }
 
+    /// Features that a kernel which does not know them must not even read.
+    pub fn unknown_incompat(&self) -> bool {
+        self.features.incompat & !INCOMPAT_KNOWN != 0
+    }
+
     /// Features nobody told this reader about: they may change where free blocks are recorded.
     pub fn unknown_features(&self) -> Option<String> {
         let incompat = self.features.incompat & !INCOMPAT_KNOWN;

@@ -7,7 +7,7 @@ use super::superblock::{self, Superblock};
 use crate::extent::{Extent, ExtentMap};
 use crate::fs::bits::Bits;
 use crate::fs::gather::Gather;
-use crate::source::ReadError;
+use crate::source::{BlockSource, ReadError};
 
 /// Most groups looked at: 512 TiB of 4 KiB blocks.
 const GROUP_LIMIT: u64 = 1 << 22;
@@ -28,7 +28,7 @@ pub(super) fn map(
     before: Option<&View<'_>>,
     more: &[Extent],
 ) -> Result<Result<Mapped, String>, ReadError> {
-    let superblock = now.superblock;
+    let superblock = &now.superblock;
     if superblock.groups > GROUP_LIMIT {
         return Ok(Err(format!(
             "its {} groups are more than are looked at",
@@ -96,7 +96,7 @@ fn group_bits(
     tables: &Tables,
     doubts: &mut Doubts,
 ) -> Result<Result<Bits, Doubt>, ReadError> {
-    let superblock = view.superblock;
+    let superblock = &view.superblock;
     let clusters = superblock.group_clusters(group);
     let descriptor = match view.descriptor(group)? {
         Ok(descriptor) => descriptor,
@@ -172,7 +172,7 @@ struct Tables {
 impl Tables {
     /// `None`: too many pieces.
     fn read(view: &View<'_>, more: &[Extent]) -> Result<Option<Tables>, ReadError> {
-        let superblock = view.superblock;
+        let superblock = &view.superblock;
         let size = superblock.block_size;
         let mut extents: Vec<Extent> = more.to_vec();
         let mut complete = true;

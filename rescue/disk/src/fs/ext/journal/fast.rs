@@ -88,7 +88,7 @@ impl Scan<'_, '_> {
                     let range = self.range(value)?;
                     self.fast.ranges.extend(range);
                 }
-                1..=7 => {}
+                2..=7 => {}
                 _ => return Ok(false),
             }
             self.sum = crc32c(
@@ -102,7 +102,7 @@ impl Scan<'_, '_> {
 
     /// An inode number, then an extent as in a leaf of a tree.
     fn range(&self, value: Fields<'_>) -> Result<Option<Extent>, Trouble> {
-        let superblock = self.log.view().superblock;
+        let superblock = &self.log.view().superblock;
         let parts = (value.u16(8), value.u16(10), value.u32(12));
         let (Some(length), Some(high), Some(low)) = parts else {
             return Ok(None);

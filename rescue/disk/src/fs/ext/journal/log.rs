@@ -250,7 +250,7 @@ impl<'a> Log<'a> {
     }
 
     fn checked(&self, met: &Met) -> Result<JournalCopy, Trouble> {
-        let superblock = self.view.superblock;
+        let superblock = &self.view.superblock;
         if met.tag.block >= superblock.blocks {
             return Err(Trouble::Refused(
                 "its journal holds a block from outside of it",
