@@ -4,7 +4,9 @@
 
 mod blocks;
 mod checksum;
+mod features;
 mod files;
+mod find;
 mod groups;
 mod inode;
 mod journal;
@@ -14,10 +16,11 @@ mod used;
 
 use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
+use find::{Found, Origin};
 use groups::View;
 use journal::{Replay, Trouble};
 use overlay::Overlay;
-use superblock::{Checksums, Found, JournalPlace, Origin, Superblock};
+use superblock::{Checksums, JournalPlace, Superblock};
 use used::Mapped;
 
 pub const READER: Reader = Reader {
@@ -31,7 +34,7 @@ const STATE_VALID: u16 = 1;
 const STATE_ERRORS: u16 = 2;
 
 fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
-    let Some(found) = superblock::find(source)? else {
+    let Some(found) = find::find(source)? else {
         return Ok(None);
     };
     let (state, used) = judge(source, &found)?;
@@ -99,7 +102,7 @@ fn refuse(
             "it claims {claimed} bytes of a partition of {real}"
         ));
     }
-    if let Some(why) = superblock.unknown_features() {
+    if let Some(why) = superblock.features.unknown() {
         return Some(why);
     }
     // A backup does not know what was freed since; only sums tell that the descriptors belong to it.
@@ -129,7 +132,7 @@ fn map(
     };
     let more = [&replay.area[..], &replay.fast].concat();
     let overlay = Overlay::new(source, superblock.block_size, replay.copies);
-    let after = match superblock::primary(&overlay)? {
+    let after = match find::primary(&overlay)? {
         Ok(after) if after.same_shape(superblock) => after,
         Err(_) if found.origin != Origin::Primary => superblock.clone(),
         _ => {
@@ -149,7 +152,7 @@ fn replay(
     notes: &mut Notes,
 ) -> Result<Result<Option<Replay>, &'static str>, ReadError> {
     let superblock = &disk.superblock;
-    let wanted = superblock.has(superblock::NEEDS_RECOVERY);
+    let wanted = superblock.has(features::NEEDS_RECOVERY);
     if wanted {
         notes.add("it was not unmounted");
     }

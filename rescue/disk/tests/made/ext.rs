@@ -2,6 +2,7 @@
 #![allow(
     clippy::allow_attributes,
     dead_code,
+    clippy::cast_possible_truncation,
     reason = "each test binary uses its own share"
 )]
 

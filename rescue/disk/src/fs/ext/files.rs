@@ -1,10 +1,11 @@
 //! Directories and files, read under the replayed journal.
 
+use super::features;
+use super::find::{self, Found, Origin};
 use super::groups::{View, tolerate};
 use super::inode::{Inode, ROOT, Storage};
 use super::journal::{self, Trouble};
 use super::overlay::Overlay;
-use super::superblock::{self, Found, Origin};
 use crate::extent::Extent;
 use crate::fields::Fields;
 use crate::fs::tree::{
@@ -15,9 +16,9 @@ use crate::source::{BlockSource, ReadError, read_vec};
 /// Opens the files even where the used map would not be given: by a backup of the superblock, without a journal
 /// that cannot be replayed.
 pub(super) fn open<'a>(source: &'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>, TreeError> {
-    let found = superblock::find_any(source)?.ok_or(TreeError::Damaged("it is not ext"))?;
+    let found = find::find_any(source)?.ok_or(TreeError::Damaged("it is not ext"))?;
     let superblock = found.superblock.clone().map_err(TreeError::Damaged)?;
-    if found.names.kind == "jbd" || superblock.unknown_incompat() {
+    if found.names.kind == "jbd" || superblock.features.unknown_incompat() {
         return Err(TreeError::Unsupported(
             "a filesystem with features unknown here",
         ));
@@ -26,7 +27,7 @@ pub(super) fn open<'a>(source: &'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>
     let Some(overlay) = replayed(source, &disk, &found)? else {
         return Ok(Box::new(Files(disk)));
     };
-    let after = superblock::primary(&overlay)?.ok();
+    let after = find::primary(&overlay)?.ok();
     let after = after
         .filter(|after| after.same_shape(&superblock))
         .unwrap_or(superblock);
@@ -39,7 +40,7 @@ fn replayed<'a>(
     disk: &View<'_>,
     found: &Found,
 ) -> Result<Option<Overlay<'a>>, ReadError> {
-    if !disk.superblock.has(superblock::NEEDS_RECOVERY) && found.origin == Origin::Primary {
+    if !disk.superblock.has(features::NEEDS_RECOVERY) && found.origin == Origin::Primary {
         return Ok(None);
     }
     let replay = match journal::open(disk) {
@@ -238,7 +239,7 @@ impl Listing<'_> {
     /// `None` for what is no name of a file: unused entries, checksums, `.` and `..`.
     fn entry(&self, fields: Fields<'_>) -> Option<Entry> {
         let id = NodeId(u64::from(fields.u32(0).filter(|inode| *inode != 0)?));
-        let typed = self.view.superblock.has(superblock::FILETYPE);
+        let typed = self.view.superblock.has(features::FILETYPE);
         let name = fields.bytes(8, usize::from(fields.u8(6)?))?;
         if matches!(name, b"" | b"." | b"..") {
             return None;

@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 
 use super::checksum::{crc16, crc32c};
+use super::features;
 use super::overlay::Overlay;
-use super::superblock::{self, Checksums, Superblock};
+use super::superblock::{Checksums, Superblock};
 use crate::fields::Fields;
 use crate::fs::tree::TreeError;
 use crate::source::{ReadError, read_vec};
@@ -84,10 +85,10 @@ impl Superblock {
         };
         if group == 0 {
             true
-        } else if self.has(superblock::SPARSE_SUPER2) {
+        } else if self.has(features::SPARSE_SUPER2) {
             self.backup_groups.contains(&group)
         } else {
-            group == 1 || !self.has(superblock::SPARSE_SUPER) || [3, 5, 7].into_iter().any(power)
+            group == 1 || !self.has(features::SPARSE_SUPER) || [3, 5, 7].into_iter().any(power)
         }
     }
 
@@ -115,7 +116,7 @@ impl Superblock {
 
     /// With `meta_bg` a block of descriptors stands among the groups it describes.
     fn spread(&self, index: u64) -> bool {
-        self.has(superblock::META_BG) && index >= self.first_meta_group
+        self.has(features::META_BG) && index >= self.first_meta_group
     }
 
     /// The blocks at the beginning of a group that hold superblock, descriptors and room for more of them:
@@ -128,7 +129,7 @@ impl Superblock {
             u64::from(at == 0 || at == 1 || at == per_block - 1)
         } else if copy == 1 {
             let all = self.groups.div_ceil(per_block);
-            let here = if self.has(superblock::META_BG) {
+            let here = if self.has(features::META_BG) {
                 all.min(self.first_meta_group)
             } else {
                 all

@@ -1,54 +1,11 @@
-//! The superblock: the shape of the filesystem, what it is called, and where its other superblocks stand.
+//! The superblock: the shape of the filesystem, checked.
 
 use super::checksum::{crc16, crc32c};
-use super::groups::tolerate;
-use crate::fields::{self, Fields};
-use crate::source::{BlockSource, ReadError, read_vec};
-
-/// A feature bit, in the word it lives in (kernel documentation, "Super Block").
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Feature {
-    Compat(u32),
-    Incompat(u32),
-    ReadOnly(u32),
-}
-
-const HAS_JOURNAL: Feature = Feature::Compat(0x4);
-pub(super) const SPARSE_SUPER2: Feature = Feature::Compat(0x200);
-pub(super) const FILETYPE: Feature = Feature::Incompat(0x2);
-pub(super) const NEEDS_RECOVERY: Feature = Feature::Incompat(NEEDS_RECOVERY_BIT);
-const JOURNAL_DEV: Feature = Feature::Incompat(0x8);
-pub(super) const META_BG: Feature = Feature::Incompat(0x10);
-const BITS64: Feature = Feature::Incompat(0x80);
-pub(super) const MMP: Feature = Feature::Incompat(0x100);
-pub(super) const FLEX_BG: Feature = Feature::Incompat(0x200);
-const CSUM_SEED: Feature = Feature::Incompat(0x2000);
-pub(super) const SPARSE_SUPER: Feature = Feature::ReadOnly(0x1);
-const GDT_CSUM: Feature = Feature::ReadOnly(0x10);
-const BIGALLOC: Feature = Feature::ReadOnly(0x200);
-const METADATA_CSUM: Feature = Feature::ReadOnly(0x400);
-
-const NEEDS_RECOVERY_BIT: u32 = 0x4;
-const ORPHAN_PRESENT_BIT: u32 = 0x1_0000;
-
-/// filetype, recover, meta_bg, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir, inline_data,
-/// encrypt, casefold. Compression and dirdata never came into the kernel.
-const INCOMPAT_KNOWN: u32 = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x3_E000;
-/// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota, bigalloc,
-/// metadata_csum, readonly, project, shared_blocks, verity, orphan_present. Snapshots and replicas are not read here.
-const READ_ONLY_KNOWN: u32 = 0x7F | 0x100 | 0x200 | 0x400 | 0x1_F000;
-
-const SUPERBLOCK_AT: u64 = 1024;
-const SUPERBLOCK_LEN: u64 = 1024;
-const MAGIC: u16 = 0xEF53;
-
-/// What a person calls the filesystem; readable even where its shape is not.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Names {
-    pub kind: &'static str,
-    pub label: Option<String>,
-    pub uuid: Option<String>,
-}
+use super::features::{
+    BIGALLOC, BITS64, CSUM_SEED, Feature, Features, GDT_CSUM, HAS_JOURNAL, META_BG, METADATA_CSUM,
+};
+use super::find::SUPERBLOCK_AT;
+use crate::fields::Fields;
 
 /// How descriptors and bitmaps are protected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,213 +49,17 @@ pub(super) struct Superblock {
     pub checksums: Checksums,
     /// The copy of the superblock behind which the descriptors are read.
     pub copy_at: u64,
-    features: Features,
-}
-
-/// The three words of feature bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Features {
-    compat: u32,
-    incompat: u32,
-    read_only: u32,
-}
-
-impl Features {
-    fn has(self, feature: Feature) -> bool {
-        match feature {
-            Feature::Compat(bit) => self.compat & bit != 0,
-            Feature::Incompat(bit) => self.incompat & bit != 0,
-            Feature::ReadOnly(bit) => self.read_only & bit != 0,
-        }
-    }
-}
-
-/// Which superblock was believed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
-    Primary,
-    /// The primary one carries the mark of ext but is wrong in this way.
-    Damaged(&'static str),
-    /// The primary one cannot be read.
-    Unreadable,
-    /// There is no mark of ext where the primary one should be: something else may live here now.
-    Missing,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Found {
-    pub names: Names,
-    pub superblock: Result<Superblock, &'static str>,
-    pub origin: Origin,
-}
-
-/// The primary superblock, or a backup of the same filesystem where the primary is damaged or unreadable.
-/// `None`: not ext.
-pub(super) fn find(source: &dyn BlockSource) -> Result<Option<Found>, ReadError> {
-    let primary = match read_vec(source, SUPERBLOCK_AT, SUPERBLOCK_LEN) {
-        Ok(bytes) => bytes,
-        Err(ReadError::BeyondEnd { .. }) => return Ok(None),
-        Err(error @ ReadError::Unreadable(_)) => {
-            let found = backup(source, None, Origin::Unreadable)?;
-            return found.map(Some).ok_or(error);
-        }
-        Err(error) => return Err(error),
-    };
-    let Some(names) = Names::parse(&primary) else {
-        return Ok(None);
-    };
-    let why = match Superblock::parse(&primary) {
-        Ok(superblock) => {
-            return Ok(Some(Found {
-                names,
-                superblock: Ok(superblock),
-                origin: Origin::Primary,
-            }));
-        }
-        Err(why) => why,
-    };
-    let uuid = Fields(&primary).array::<16>(0x68);
-    let found = backup(source, uuid, Origin::Damaged(why))?;
-    Ok(Some(found.unwrap_or(Found {
-        names,
-        superblock: Err(why),
-        origin: Origin::Primary,
-    })))
-}
-
-/// The primary superblock as this source shows it.
-pub(super) fn primary(
-    source: &dyn BlockSource,
-) -> Result<Result<Superblock, &'static str>, ReadError> {
-    let bytes = tolerate(read_vec(source, SUPERBLOCK_AT, SUPERBLOCK_LEN))?;
-    Ok(bytes.map_or(Err("its superblock cannot be read"), |bytes| {
-        Superblock::parse(&bytes)
-    }))
-}
-
-/// As [`find`], but a backup is believed even if nothing is left of the primary: for looking at files, never
-/// for deciding which bytes are free.
-pub(super) fn find_any(source: &dyn BlockSource) -> Result<Option<Found>, ReadError> {
-    match find(source)? {
-        Some(found) => Ok(Some(found)),
-        None => backup(source, None, Origin::Missing),
-    }
-}
-
-/// The backup in group 1, where each block size would have put it.
-fn backup(
-    source: &dyn BlockSource,
-    uuid: Option<[u8; 16]>,
-    origin: Origin,
-) -> Result<Option<Found>, ReadError> {
-    for log in 0..=6 {
-        let block_size = 1024u64 << log;
-        // Counts of a group are 16 bits wide and a multiple of 8 (mke2fs), so 64 KiB blocks make smaller groups.
-        let block = (block_size * 8).min(65528) + u64::from(log == 0);
-        let bytes = match read_vec(source, block * block_size, SUPERBLOCK_LEN) {
-            Ok(bytes) => bytes,
-            Err(ReadError::BeyondEnd { .. } | ReadError::Unreadable(_)) => continue,
-            Err(error) => return Err(error),
-        };
-        let same = |found: &[u8]| {
-            uuid.is_none_or(|uuid| Fields(found).array::<16>(0x68) == Some(uuid))
-                && Fields(found).u32(0x18) == Some(log)
-        };
-        let Some(names) = Names::parse(&bytes).filter(|_| same(&bytes)) else {
-            continue;
-        };
-        if let Ok(mut superblock) = Superblock::parse(&bytes) {
-            // Only the primary descriptors are kept up to date; the backups' serve where nothing else is left.
-            if origin == Origin::Missing {
-                superblock.copy_at = block;
-            }
-            return Ok(Some(Found {
-                names,
-                superblock: Ok(superblock),
-                origin,
-            }));
-        }
-    }
-    Ok(None)
-}
-
-impl Names {
-    fn parse(bytes: &[u8]) -> Option<Names> {
-        let fields = Fields(bytes);
-        // Two bytes are a weak mark: with a block size no ext ever had, it is a boot sector's code or text.
-        (fields.u16(0x38)? == MAGIC && fields.u32(0x18)? <= 6).then_some(())?;
-        let uuid = fields.array::<16>(0x68)?;
-        let label = fields::text(fields.bytes(0x78, 16)?);
-        Some(Names {
-            kind: kind(Raw(fields).features().ok()?, fields.u32(0x160)?),
-            label: (!label.is_empty()).then_some(label),
-            uuid: (uuid != [0; 16]).then(|| hyphenated(&uuid)),
-        })
-    }
-}
-
-/// The rules of libblkid: a journal makes ext3, a feature that ext3 does not know makes ext4.
-fn kind(features: Features, flags: u32) -> &'static str {
-    const EXT2_INCOMPAT: u32 = 0x2 | 0x10;
-    const EXT3_INCOMPAT: u32 = EXT2_INCOMPAT | NEEDS_RECOVERY_BIT;
-    const EXT3_READ_ONLY: u32 = 0x1 | 0x2 | 0x4;
-    const TEST_FILESYSTEM: u32 = 0x4;
-    let journal = features.has(HAS_JOURNAL);
-    let incompat = if journal {
-        EXT3_INCOMPAT
-    } else {
-        EXT2_INCOMPAT
-    };
-    if features.has(JOURNAL_DEV) {
-        "jbd"
-    } else if features.incompat & !incompat != 0 || features.read_only & !EXT3_READ_ONLY != 0 {
-        if flags & TEST_FILESYSTEM != 0 {
-            "ext4dev"
-        } else {
-            "ext4"
-        }
-    } else if journal {
-        "ext3"
-    } else {
-        "ext2"
-    }
-}
-
-fn hyphenated(uuid: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in uuid.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    pub features: Features,
 }
 
 impl Superblock {
     /// The text of an error says what is impossible about it.
-    fn parse(bytes: &[u8]) -> Result<Superblock, &'static str> {
+    pub fn parse(bytes: &[u8]) -> Result<Superblock, &'static str> {
         Raw(Fields(bytes)).superblock()
     }
 
     pub fn has(&self, feature: Feature) -> bool {
         self.features.has(feature)
-    }
-
-    /// Features that a kernel which does not know them must not even read.
-    pub fn unknown_incompat(&self) -> bool {
-        self.features.incompat & !INCOMPAT_KNOWN != 0
-    }
-
-    /// Features nobody told this reader about: they may change where free blocks are recorded.
-    pub fn unknown_features(&self) -> Option<String> {
-        let incompat = self.features.incompat & !INCOMPAT_KNOWN;
-        let read_only = self.features.read_only & !READ_ONLY_KNOWN;
-        (incompat != 0 || read_only != 0).then(|| {
-            format!(
-                "it has features unknown here (incompat {incompat:#x}, read-only {read_only:#x})"
-            )
-        })
     }
 
     pub fn size_bytes(&self) -> u64 {
@@ -327,15 +88,9 @@ impl Superblock {
                 s.backup_groups[1],
             ]
         };
-        // A replay ends the need for recovery and may settle orphans; no other feature may differ.
-        let features = |s: &Superblock| Features {
-            incompat: s.features.incompat & !NEEDS_RECOVERY_BIT,
-            read_only: s.features.read_only & !ORPHAN_PRESENT_BIT,
-            ..s.features
-        };
         shape(self) == shape(other)
             && self.checksums == other.checksums
-            && features(self) == features(other)
+            && self.features.lasting() == other.features.lasting()
     }
 }
 
@@ -359,7 +114,7 @@ impl Raw<'_> {
     }
 
     fn superblock(self) -> Result<Superblock, &'static str> {
-        let features = self.features()?;
+        let features = Features::parse(self.0).ok_or(SHORT)?;
         self.check_sum(features)?;
         let (block_size, cluster_blocks) = self.sizes(features)?;
         let bits64 = features.has(BITS64);
@@ -406,14 +161,6 @@ impl Raw<'_> {
             checksums: self.checksums(features)?,
             copy_at: SUPERBLOCK_AT / block_size,
             features,
-        })
-    }
-
-    fn features(self) -> Result<Features, &'static str> {
-        Ok(Features {
-            compat: self.u32(0x5C)?,
-            incompat: self.u32(0x60)?,
-            read_only: self.u32(0x64)?,
         })
     }
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::features;
 use super::groups::{Doubt, View};
-use super::superblock::{self, Superblock};
+use super::superblock::Superblock;
 use crate::extent::{Extent, ExtentMap};
 use crate::fs::bits::Bits;
 use crate::fs::gather::Gather;
@@ -67,7 +68,7 @@ pub(super) fn map(
     }
     // With bigalloc a cluster may hang over the end, so that a count in blocks is not exact; while it is mounted
     // the superblock's count is not kept up.
-    let kept = superblock.cluster_blocks == 1 && !superblock.has(superblock::NEEDS_RECOVERY);
+    let kept = superblock.cluster_blocks == 1 && !superblock.has(features::NEEDS_RECOVERY);
     if kept && before.is_none() && doubts.is_empty() && free != superblock.free_blocks {
         doubts.total = Some((free, superblock.free_blocks));
     }
@@ -104,7 +105,7 @@ fn group_bits(
     };
     if descriptor.never_written {
         // Without flex_bg a group's tables lie in the group itself.
-        let known = tables.complete || !superblock.has(superblock::FLEX_BG);
+        let known = tables.complete || !superblock.has(features::FLEX_BG);
         return Ok(if !known {
             Err(Doubt::Neighbour)
         } else {
@@ -206,7 +207,7 @@ impl Tables {
             }
         }
         extents.extend(growing.into_iter().flatten());
-        if superblock.has(superblock::MMP) && superblock.mmp_block < superblock.blocks {
+        if superblock.has(features::MMP) && superblock.mmp_block < superblock.blocks {
             extents.extend(Extent::new(superblock.mmp_block * size, size));
         }
         Ok(Some(Tables {

@@ -84,11 +84,11 @@ impl<'a> Log<'a> {
         self.view.block(place)?.ok_or(UNREADABLE)
     }
 
-    pub fn shape(&self) -> &Shape {
+    pub(super) fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    pub fn view(&self) -> &View<'a> {
+    pub(super) fn view(&self) -> &View<'a> {
         self.view
     }
 
