@@ -11,19 +11,19 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use udev::{EventType, MonitorBuilder, MonitorSocket};
 
-use crate::host::{Disk, HostError};
+use crate::host::HostError;
+use crate::identity::Identity;
 use crate::request::DiskName;
 
 /// Whether a name given by serial or WWN means this disk. A path is the host's to resolve.
-pub fn is_named(disk: &Disk, name: &DiskName) -> bool {
+pub fn is_named(identity: &Identity, name: &DiskName) -> bool {
     match name {
-        DiskName::Serial(serial) => disk.identity.serial.as_deref() == Some(serial.trim()),
-        DiskName::Wwn(wwn) => disk
-            .identity
+        DiskName::Serial(serial) => identity.serial.as_deref() == Some(serial.trim()),
+        DiskName::Wwn(wwn) => identity
             .wwn
             .as_deref()
             .is_some_and(|w| bare(w) == bare(wwn)),
-        DiskName::Path(path) => disk.path == *path,
+        DiskName::Path(path) => identity.file.as_ref() == Some(path),
     }
 }
 
@@ -80,9 +80,10 @@ impl Watch {
                 return Ok(Some(change));
             }
             let left = deadline.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() || !self.is_readable_within(left)? {
+            if left.is_zero() {
                 return Ok(None);
             }
+            self.wait(left)?;
         }
     }
 
@@ -99,13 +100,13 @@ impl Watch {
         }
     }
 
-    fn is_readable_within(&self, wait: Duration) -> Result<bool, HostError> {
+    /// Until there is something to read, or a little longer than `at_most`.
+    fn wait(&self, at_most: Duration) -> Result<(), HostError> {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        let millis =
-            PollTimeout::try_from(wait.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, millis) {
-            Ok(n) => Ok(n > 0),
-            Err(Errno::EINTR) => Ok(true),
+        // Milliseconds, rounded up.
+        let millis = PollTimeout::try_from(at_most + Duration::from_millis(1));
+        match poll(&mut fds, millis.unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(failed(errno.into())),
         }
     }

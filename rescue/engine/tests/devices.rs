@@ -14,6 +14,7 @@ use engine::linux::Linux;
 use engine::permit::WritePermit;
 use engine::plan::{Approved, Consent, prepare};
 use engine::request::{Action, Coverage, DiskName, Options, Place, Request};
+use image::store::{Store, StoreError};
 use machine::{Loop, Machine, Node, folder, numbered, tool};
 
 const MIB: usize = 1 << 20;
@@ -401,6 +402,89 @@ fn a_place_by_uuid_or_label_is_mounted_read_only_and_unmounted_again() {
         fs::read(&device.file).unwrap() == before,
         "looking changed the disk"
     );
+}
+
+#[test]
+fn a_store_is_writable_only_with_its_permit_and_only_as_long_as_it_is_open() {
+    let (folder, machine) = (folder(), Machine::new());
+    let device = store_disk(&machine, folder.path(), "vda", 4, "BACKUP");
+    let source = file(folder.path(), "source", &numbered(MIB));
+    machine.live();
+    let host = machine.host();
+    let place = "label:BACKUP/dir".parse::<Place>().unwrap();
+    let looked = host.open_place(&place, None).unwrap();
+    let error = looked.store.create("new").err().unwrap();
+    assert!(error.to_string().contains("read-only"), "{error}");
+    drop(looked);
+
+    let request = Request {
+        action: Action::Image {
+            source: DiskName::Path(source),
+            store: place.clone(),
+            name: "x".into(),
+        },
+        options: Options::default(),
+    };
+    let plan = prepare(&request, &host).unwrap();
+    let approved = plan.approve(&Consent::NothingOverwritten).unwrap();
+    let protection = host.protect_all_but(None, &[permit(&approved)]).unwrap();
+    let opened = host.open_place(&place, Some(permit(&approved))).unwrap();
+    assert_eq!(device.sys("ro"), "0");
+    let mut new = opened.store.create("new").unwrap();
+    new.append(b"of the job").unwrap();
+    new.sync().unwrap();
+    drop((new, opened));
+    assert!(!machine.path("run/rescue/places/BACKUP").exists());
+    drop(protection);
+    assert_eq!(device.sys("ro"), "1");
+    assert_eq!(
+        names(&host, "label:BACKUP/dir").unwrap(),
+        ["an.image", "new"]
+    );
+    drop(host);
+    let raw = device.file.to_str().unwrap();
+    tool("e2fsprogs", "e2fsck", &["-fn", raw]);
+}
+
+#[test]
+fn a_full_filesystem_is_said_and_keeps_what_it_has() {
+    let folder = folder();
+    let image = file(folder.path(), "small", &vec![0; 4 * MIB]);
+    tool(
+        "e2fsprogs",
+        "mkfs.ext4",
+        &["-q", "-F", "-O", "^has_journal", image.to_str().unwrap()],
+    );
+    let device = Loop::new(&image, &[]);
+    let at = folder.path().join("at");
+    fs::create_dir(&at).unwrap();
+    tool(
+        "mount",
+        "mount",
+        &[device.node.to_str().unwrap(), at.to_str().unwrap()],
+    );
+    let store = engine::transport::dir::DirStore::open(&at).unwrap();
+    let filled = {
+        let mut image = store.create("x").unwrap();
+        let piece = numbered(MIB);
+        let error = (0..8).find_map(|_| image.append(&piece).err());
+        (error, image.len(), image.sync())
+    };
+    let read = store.open("x").map(|x| {
+        let mut first = vec![0; MIB];
+        x.read_at(0, &mut first).map(|()| first == numbered(MIB))
+    });
+    drop(store);
+    tool("mount", "umount", &[at.to_str().unwrap()]);
+    let (error, len, synced) = filled;
+    let error = error.expect("4 MiB hold no 8 MiB");
+    assert!(
+        matches!(&error, StoreError::Full(text) if text.contains("there is no room for")),
+        "{error}"
+    );
+    assert!(len >= MIB as u64 && len.is_multiple_of(MIB as u64), "{len}");
+    assert_eq!(synced, Ok(()));
+    assert_eq!(read.unwrap(), Ok(true));
 }
 
 #[test]

@@ -24,10 +24,22 @@ const BUSY: &str = "another program has it";
 
 /// Every disk of the machine.
 pub fn all(linux: &Linux) -> Result<Vec<Disk>, HostError> {
-    let disks = linux.sysfs().disks()?;
+    look_at_all(linux, linux.sysfs().disks()?)
+}
+
+pub fn named(linux: &Linux, name: &DiskName) -> Result<Vec<Disk>, HostError> {
+    if let DiskName::Path(path) = name {
+        return at_path(linux, path);
+    }
+    let mut disks = linux.sysfs().disks()?;
+    disks.retain(|disk| inventory::is_named(&disk.identity(fingerprint::UNKNOWN), name));
+    look_at_all(linux, disks)
+}
+
+/// At the same time: one that does not answer keeps only itself waiting.
+fn look_at_all(linux: &Linux, disks: Vec<SysDisk>) -> Result<Vec<Disk>, HostError> {
     let uses = Uses::read(&linux.roots().proc);
-    // At the same time: one that does not answer keeps only itself waiting.
-    let looked = thread::scope(|scope| {
+    thread::scope(|scope| {
         let threads: Vec<_> = disks
             .iter()
             .map(|disk| scope.spawn(|| look_at(linux, disk, &uses)))
@@ -38,19 +50,8 @@ pub fn all(linux: &Linux) -> Result<Vec<Disk>, HostError> {
                 t.join()
                     .expect("looking at a disk ends with what was seen or an error")
             })
-            .collect::<Result<Vec<Disk>, HostError>>()
-    })?;
-    Ok(looked)
-}
-
-pub fn named(linux: &Linux, name: &DiskName) -> Result<Vec<Disk>, HostError> {
-    match name {
-        DiskName::Path(path) => at_path(linux, path),
-        _ => Ok(all(linux)?
-            .into_iter()
-            .filter(|disk| inventory::is_named(disk, name))
-            .collect()),
-    }
+            .collect()
+    })
 }
 
 /// The device of an identity, wherever it is now; its content is not looked at.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use disk::size::Size;
 use image::store::{Append, ReadFile, Store, StoreError};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
 use nix::sys::statfs::{MSDOS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 
@@ -128,6 +128,9 @@ impl Store for DirStore {
             .metadata()
             .map_err(|error| trouble(&path, "read", &error))?
             .len();
+        // What was written before is read from the disk and not from memory: an image that is checked is checked
+        // where it lies. Only advice, and wrong nowhere.
+        let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         Ok(Box::new(Opened {
             file,
             path,
@@ -362,5 +365,57 @@ fn trouble(path: &Path, done: &str, error: &io::Error) -> StoreError {
         _ => StoreError::Fault(format!(
             "{shown} cannot be {done}: {error}; look at the store and repeat the command"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_stops_at_the_limit_of_its_filesystem() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirStore {
+            file_limit: Some(10),
+            ..DirStore::open(dir.path()).unwrap()
+        };
+        let mut file = store.create("a").unwrap();
+        file.append(&[1; 10]).unwrap();
+        let error = file.append(&[2]).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Full(text) if text.contains("4 GiB")),
+            "{error}"
+        );
+        assert_eq!((file.len(), store.file_limit()), (10, Some(10)));
+    }
+
+    #[test]
+    fn what_a_pulled_or_broken_disk_answers_is_told_apart() {
+        let told = |errno: Errno| trouble(Path::new("/x"), "written", &errno.into());
+        assert!(matches!(told(Errno::ENODEV), StoreError::Gone(_)));
+        assert!(matches!(told(Errno::ENXIO), StoreError::Gone(_)));
+        assert!(matches!(told(Errno::EDQUOT), StoreError::Full(_)));
+        assert!(
+            matches!(told(Errno::EIO), StoreError::Fault(text) if text.contains("the disk below"))
+        );
+        assert!(
+            matches!(told(Errno::EACCES), StoreError::Fault(text) if text.contains("not permitted"))
+        );
+    }
+
+    #[test]
+    fn a_filesystem_without_the_flag_publishes_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("a"), "new").unwrap();
+        std::fs::write(path("b"), "old").unwrap();
+        assert!(matches!(
+            rename_unless_taken(&path("a"), &path("b")),
+            Err(StoreError::Taken(_))
+        ));
+        rename_unless_taken(&path("a"), &path("c")).unwrap();
+        assert_eq!(std::fs::read(path("c")).unwrap(), b"new");
+        assert_eq!(std::fs::read(path("b")).unwrap(), b"old");
+        assert!(!path("a").exists());
     }
 }
