@@ -17,7 +17,7 @@ mkiso.sh [OPTION]…
   --update-lock          take the newest packages of Debian 12 into rescue/iso/packages.lock
 
 Needs no root, except for installing tools that are missing on Debian and Ubuntu.
-Downloads are kept in build/cache. RESCUE_DEBIAN_MIRROR names another mirror than deb.debian.org.
+Downloads are kept in build/cache. RESCUE_DEBIAN_MIRROR names another mirror of Debian.
 U
 }
 

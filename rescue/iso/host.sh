@@ -13,6 +13,7 @@ xorriso    xorriso
 mformat    mtools
 sha256sum  coreutils
 git        git
+debootstrap debootstrap
 '
 # shellcheck disable=SC2034
 readonly TRY_TOOLS='

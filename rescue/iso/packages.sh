@@ -13,9 +13,22 @@ missing_more() {
     missing_libraries
 }
 
+# Where Debian's archive is: what the user says, else what debootstrap knows.
+debian_mirror() {
+    if [ -n "${RESCUE_DEBIAN_MIRROR:-}" ]; then
+        echo "$RESCUE_DEBIAN_MIRROR"
+        return
+    fi
+    local known
+    known=$(sed -n 's/^DEF_MIRROR="\(.*\)"$/\1/p' /usr/sbin/debootstrap 2>/dev/null | head -n 1)
+    [ -n "$known" ] || die "no Debian mirror is known; install debootstrap or set RESCUE_DEBIAN_MIRROR"
+    echo "$known"
+}
+
 # Elsewhere than on Debian 12 its archive is asked directly; the keyring says what is genuine.
 write_sources() {
-    local mirror=${RESCUE_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+    local mirror
+    mirror=$(debian_mirror)
     cat >"$APT/sources.list" <<S
 deb [arch=amd64 signed-by=$DEBIAN_KEYRING] $mirror bookworm main
 deb [arch=amd64 signed-by=$DEBIAN_KEYRING] $mirror bookworm-updates main
@@ -44,7 +57,7 @@ refresh_lists() {
     [ -n "${LISTS_ARE_FRESH:-}" ] && return
     mkdir -p "$APT/state/lists/partial" "$APT/cache/archives/partial"
     : >"$APT/status"
-    write_sources
+    is_bookworm && [ -z "${RESCUE_DEBIAN_MIRROR:-}" ] || write_sources
     say "reading the lists of Debian's archive"
     private_apt apt-get update >&2 || say "some lists could not be read; going on with the others"
     LISTS_ARE_FRESH=yes
