@@ -2,6 +2,7 @@
 //!
 //! One filesystem a file in `fs/`, one line in [`READERS`].
 
+mod array;
 mod bits;
 mod ext;
 mod fat;
@@ -171,6 +172,15 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         _ => return None,
     };
     READERS.iter().find(|reader| reader.name == name)
+}
+
+/// The kind of array that a disk with a table of its own is part of, as `blkid` names it.
+pub fn array_member(source: &dyn BlockSource) -> Result<Option<String>, ReadError> {
+    match array::member(source) {
+        Ok(found) => Ok(found.map(|found| found.kind)),
+        Err(ReadError::Unreadable(_) | ReadError::BeyondEnd { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A UUID as `blkid` prints it; all zeros is none.

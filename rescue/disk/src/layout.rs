@@ -168,6 +168,9 @@ fn believed(
     notes: &mut Vec<String>,
 ) -> Content {
     if let Content::Filesystem(found) = &mut content {
+        if LAYERED.contains(&partition.type_id.as_str()) {
+            found.used = Used::Whole("by its type it is part of something larger".into());
+        }
         if !table.trusted {
             found.used = Used::Whole("the partition table cannot be trusted".into());
         }
@@ -180,6 +183,21 @@ fn believed(
     }
     content
 }
+
+/// Types of partitions whose bytes may be pieces of a volume in any order, whatever they begin with: Windows
+/// dynamic disks and storage spaces, LVM, Linux and Apple RAID, Core Storage.
+const LAYERED: &[&str] = &[
+    "42",
+    "8E",
+    "FD",
+    "5808C8AA-7E8F-42E0-85D2-E1E90434CFB3",
+    "AF9B60A0-1431-4F62-BC68-3311714A69AD",
+    "E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D",
+    "E6D6D379-F507-44C2-A23C-238F2A3DF928",
+    "A19D880F-05FC-4D3B-A006-743F0F84911E",
+    "52414944-0000-11AA-AA11-00306543ECAC",
+    "53746F72-6167-11AA-AA11-00306543ECAC",
+];
 
 /// A disk without a table: one filesystem at most.
 fn undivided(source: &dyn BlockSource, notes: &mut Vec<String>) -> Result<Vec<Region>, ReadError> {

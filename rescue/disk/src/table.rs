@@ -79,6 +79,20 @@ pub const PARTITION_LIMIT: usize = 256;
 
 /// The table of a disk; `Ok(None)` when there is none. Damage makes a table untrusted, never an error.
 pub fn read(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
+    let mut table = read_any(source)?;
+    if let Some(table) = &mut table
+        && let Some(kind) = fs::array_member(source)?
+    {
+        // Its partitions may be those of an array that is striped over several disks.
+        table.trusted = false;
+        table
+            .notes
+            .push(format!("the disk is part of an array ({kind})"));
+    }
+    Ok(table)
+}
+
+fn read_any(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
     let first = FirstSector::read(source)?;
     let gpt = gpt::find(source, first.protected_end())?;
     match (gpt, &first) {

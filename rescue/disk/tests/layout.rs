@@ -216,6 +216,34 @@ fn a_filesystem_larger_than_its_partition_is_whole_and_a_smaller_one_keeps_its_t
     }
 }
 
+/// Its first stripe holds a table and a filesystem, but what follows them is on another disk.
+#[test]
+fn a_member_of_an_array_is_whole_whatever_it_begins_with() {
+    let file = system_disk();
+    write_at(&file, SIZE - 1024, b"Intel Raid ISM Cfg Sig. 1.0.00");
+    let layout = layout(&open(&file));
+    let table = layout.table.as_ref().unwrap();
+    assert!(table.notes.iter().any(|n| n.contains("isw_raid_member")));
+    assert_eq!(layout.used(), ExtentMap::whole(SIZE));
+}
+
+#[test]
+fn a_partition_of_a_dynamic_disk_is_whole_whatever_it_begins_with() {
+    for (label, kind) in [
+        ("dos", "42"),
+        ("gpt", "AF9B60A0-1431-4F62-BC68-3311714A69AD"),
+    ] {
+        let file = blank(SIZE);
+        sfdisk(
+            &file,
+            &format!("label: {label}\n1 : start=2048, size=81920, type={kind}\n"),
+        );
+        put(&file, MIB, &fat(40 * MIB));
+        let used = layout(&open(&file)).used();
+        assert!(used.covers(Extent::new(MIB, 40 * MIB).unwrap()));
+    }
+}
+
 #[test]
 fn bad_places_cost_a_partition_its_map_but_never_the_disk() {
     let file = system_disk();

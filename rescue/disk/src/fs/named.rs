@@ -3,6 +3,7 @@
 //! A line a kind, named as libblkid names it. A signature is long enough that it does not stand there by chance.
 
 use crate::fields::{Fields, text, text_utf16};
+use crate::fs::array;
 use crate::fs::{Filesystem, Reader, State, Used, uuid};
 use crate::source::{BlockSource, ReadError, read_vec};
 
@@ -14,8 +15,8 @@ pub const READER: Reader = Reader {
 
 struct Known {
     kind: &'static str,
-    /// The signature, and where it stands; negative: before the end.
-    at: i64,
+    /// Where the signature stands.
+    at: u64,
     magic: &'static [u8],
     uuid: Option<u64>,
     label: Option<(u64, u64)>,
@@ -23,7 +24,7 @@ struct Known {
 
 const fn known(
     kind: &'static str,
-    at: i64,
+    at: u64,
     magic: &'static [u8],
     uuid: Option<u64>,
     label: Option<(u64, u64)>,
@@ -39,8 +40,6 @@ const fn known(
 
 const KNOWN: &[Known] = &[
     // Layers first: what they carry may look like a filesystem of its own.
-    known("linux_raid_member", 4096, MD, None, Some((4096 + 32, 32))),
-    known("linux_raid_member", 0, MD, None, Some((32, 32))),
     known(
         "bcache",
         4096 + 24,
@@ -48,7 +47,6 @@ const KNOWN: &[Known] = &[
         Some(4096 + 40),
         Some((4096 + 72, 32)),
     ),
-    known("drbd", -4036, &[0x83, 0x74, 0x02, 0x6D], None, None),
     known(
         "zfs_member",
         128 << 10,
@@ -137,7 +135,6 @@ const KNOWN: &[Known] = &[
     ),
 ];
 
-const MD: &[u8] = &[0xFC, 0x4E, 0x2B, 0xA9, 1, 0, 0, 0];
 const BCACHE: &[u8] = &[
     0xC6, 0x85, 0x73, 0xF6, 0x4E, 0x1A, 0x45, 0xCA, 0x82, 0x65, 0xF5, 0x7F, 0x48, 0xBA, 0x6D, 0x81,
 ];
@@ -151,7 +148,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     if let Some(found) = lvm(source)? {
         return Ok(Some(found));
     }
-    if let Some(found) = md_at_end(source)? {
+    if let Some(found) = array::member(source)? {
         return Ok(Some(found));
     }
     for known in KNOWN {
@@ -164,17 +161,11 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
 
 impl Known {
     fn read(&self, source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
-        let size = source.size_bytes();
-        let Some(at) = 0i64
-            .checked_add_unsigned(if self.at < 0 { size } else { 0 })
-            .and_then(|base| u64::try_from(base + self.at).ok())
-        else {
-            return Ok(None);
-        };
-        if bytes(source, at, self.magic.len() as u64)?.as_deref() != Some(self.magic) {
+        let there = bytes(source, self.at, self.magic.len() as u64)?;
+        if there.as_deref() != Some(self.magic) {
             return Ok(None);
         }
-        let mut found = whole(self.kind, size);
+        let mut found = whole(self.kind, source.size_bytes());
         if let Some(at) = self.uuid {
             let raw = bytes(source, at, 16)?.and_then(|raw| raw.try_into().ok());
             found.uuid = raw.and_then(uuid);
@@ -190,11 +181,6 @@ impl Known {
     /// Kinds whose names are not plain bytes.
     fn finish(&self, source: &dyn BlockSource, found: &mut Filesystem) -> Result<(), ReadError> {
         match self.kind {
-            "linux_raid_member" => {
-                let at = u64::try_from(self.at).unwrap_or(0);
-                let set = bytes(source, at + 16, 16)?.and_then(|raw| raw.try_into().ok());
-                found.uuid = set.and_then(uuid);
-            }
             "f2fs" => {
                 let raw = bytes(source, 1024 + 124, 1024)?.unwrap_or_default();
                 found.label = Some(text_utf16(&raw)).filter(|label| !label.is_empty());
@@ -239,35 +225,11 @@ fn dashed(id: &str) -> String {
     dashed
 }
 
-/// Linux RAID with its superblock near the end: version 0.90 in the last 64 KiB, 1.0 in the last 8 KiB.
-fn md_at_end(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
-    let size = source.size_bytes();
-    let old = (size & !0xFFFF).checked_sub(64 << 10);
-    let new = (size & !0xFFF).checked_sub(8 << 10);
-    for (at, magic) in [(old, &MD[..4]), (new, MD)] {
-        let Some(at) = at else { continue };
-        let Some(raw) = bytes(source, at, 512)? else {
-            continue;
-        };
-        let fields = Fields(&raw);
-        let is_old = magic.len() == 4;
-        // 0.90 counts its major version 0 and minor 90 right behind the magic number.
-        let version = !is_old || (fields.u32(4) == Some(0) && fields.u32(8) == Some(90));
-        // 1.0 says where it stands itself, in sectors.
-        let place = is_old || fields.u64(144) == Some(at / 512);
-        if fields.starts_with(0, magic) && version && place {
-            let mut found = whole("linux_raid_member", size);
-            if !is_old {
-                found.uuid = fields.array(16).and_then(uuid);
-                found.label = fields.bytes(32, 32).map(text).filter(|l| !l.is_empty());
-            }
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
-fn bytes(source: &dyn BlockSource, at: u64, len: u64) -> Result<Option<Vec<u8>>, ReadError> {
+pub(super) fn bytes(
+    source: &dyn BlockSource,
+    at: u64,
+    len: u64,
+) -> Result<Option<Vec<u8>>, ReadError> {
     let inside = at
         .checked_add(len)
         .is_some_and(|end| end <= source.size_bytes());
@@ -278,7 +240,7 @@ fn bytes(source: &dyn BlockSource, at: u64, len: u64) -> Result<Option<Vec<u8>>,
     }
 }
 
-fn whole(kind: &str, size_bytes: u64) -> Filesystem {
+pub(super) fn whole(kind: &str, size_bytes: u64) -> Filesystem {
     Filesystem {
         kind: kind.into(),
         variant: None,
