@@ -10,12 +10,17 @@ use std::time::{Duration, Instant};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::qmp::connect_soon;
 
+/// Where is the cursor? A program that has sent it to the far corner learns the terminal's size.
+const QUESTION: &[u8] = b"\x1b[6n";
+const ANSWER: &[u8] = b"\x1b[24;80R";
+
 #[derive(Debug, Default)]
 struct Heard {
     bytes: Mutex<(Vec<u8>, bool)>,
     changed: Condvar,
 }
 
+/// Answers as a terminal of 80 columns and 24 rows does.
 #[derive(Debug)]
 pub struct Serial {
     to: UnixStream,
@@ -31,16 +36,27 @@ impl Serial {
         let to = connect_soon(socket)?;
         let mut from = to.try_clone().doing("a serial line")?;
         let heard = Arc::new(Heard::default());
+        let mut answers = to.try_clone().doing("a serial line")?;
         let told = Arc::clone(&heard);
         thread::spawn(move || {
             let mut piece = [0; 4096];
+            let mut scanned = 0;
             loop {
                 let len = from.read(&mut piece).unwrap_or(0);
-                let mut state = told.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = lock(&told);
                 state.0.extend_from_slice(&piece[..len]);
                 state.1 = len == 0;
+                let mut asked = 0;
+                while let Some(at) = find(&state.0[scanned..], QUESTION) {
+                    scanned += at + QUESTION.len();
+                    asked += 1;
+                }
+                // The rest may hold the beginning of a question.
+                scanned = scanned.max(state.0.len().saturating_sub(QUESTION.len()));
                 drop(state);
                 told.changed.notify_all();
+                // A machine that is gone needs no answer.
+                let _ = answers.write_all(&ANSWER.repeat(asked));
                 if len == 0 {
                     return;
                 }
@@ -138,6 +154,20 @@ mod tests {
         assert_eq!(serial.expect("one", wait).unwrap(), "");
         assert_eq!(serial.expect("one", wait).unwrap(), " two ");
         assert!(serial.expect("one", wait).is_err());
+    }
+
+    #[test]
+    fn a_guest_that_asks_for_the_size_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("serial");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let _serial = Serial::connect(&socket).unwrap();
+        let (mut guest, _) = listener.accept().unwrap();
+        guest.write_all(b"hello \x1b[6").unwrap();
+        guest.write_all(b"n").unwrap();
+        let mut answer = [0; 8];
+        guest.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, ANSWER);
     }
 
     #[test]

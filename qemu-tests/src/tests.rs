@@ -67,6 +67,7 @@ pub const TESTS: &[Test] = &[
     ),
     all("bios_cd", boot::bios_cd),
     all("uefi_usb", boot::uefi_usb),
+    all("uefi_safe_graphics", boot::uefi_safe_graphics),
     all("uefi_nvme", boot::uefi_nvme),
     all("uefi_loopback", boot::uefi_loopback),
     all("bios_network", boot::bios_network),

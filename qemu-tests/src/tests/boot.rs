@@ -228,6 +228,22 @@ pub fn bios_network(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+/// The second entry of the menu, for screens on which the first one stays dark.
+pub fn uefi_safe_graphics(lab: &Lab) -> Outcome {
+    let mut machine = lab.start(&machine(Firmware::Uefi, medium(lab, Bus::Usb)))?;
+    machine
+        .console
+        .expect("Rescue, safe graphics", BOOT_WITHIN)?;
+    machine.qmp.keys(&["down", "ret"])?;
+    let mut shell = machine.shell()?;
+    shell.run("grep -q nomodeset /proc/cmdline")?;
+    let expected = Size {
+        width: 800,
+        height: 600,
+    };
+    check_screen(&mut machine, &mut shell, "37 100", &expected)
+}
+
 /// Most PCs have no serial port: the console on it must then do no harm.
 pub fn no_serial_port(lab: &Lab) -> Outcome {
     let machine = Machine::new(Firmware::Bios)
