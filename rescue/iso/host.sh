@@ -12,6 +12,7 @@ cpio       cpio
 xorriso    xorriso
 mformat    mtools
 sha256sum  coreutils
+zstd       zstd
 git        git
 debootstrap debootstrap
 '

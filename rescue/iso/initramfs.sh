@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The initramfs: our static programs, busybox, the chosen modules. An uncompressed archive, because
-# Debian's modules are compressed one by one and the kernel inflates only those it loads.
+# The initramfs: two archives, one after the other. The modules as they are, because Debian compresses them
+# one by one and the kernel inflates only those it loads; then the programs, compressed.
 
 # build_programs: static, with no path of this machine in them
 build_programs() {
@@ -12,14 +12,22 @@ build_programs() {
 
 # make_initramfs OUT
 make_initramfs() {
-    local out=$1 tree=$WORK/initramfs
-    rm -rf "$tree"
+    local modules=$WORK/modules programs=$WORK/programs
+    rm -rf "$modules" "$programs"
+    add_modules "$modules"
+    add_programs "$programs"
+    pack "$modules" >"$1"
+    # The next archive begins at a multiple of four bytes: cpio ends with a full block of 512.
+    pack "$programs" | zstd -19 --quiet >>"$1"
+}
+
+add_programs() {
+    local tree=$1 name
     mkdir -p "$tree"/{bin,sbin,etc,root,proc,sys,dev,run,tmp,mnt}
     install -m755 "$PROGRAMS/init" "$tree/init"
     install -m755 "$PROGRAMS/rescue-tui" "$PACKAGES/bin/busybox" "$tree/bin"
     # One program under two names.
     ln -s rescue-tui "$tree/bin/rescue"
-    local name
     for name in modprobe poweroff reboot halt; do ln -s ../init "$tree/sbin/$name"; done
     for name in $("$PACKAGES/bin/busybox" --list); do
         [ -e "$tree/bin/$name" ] || [ -e "$tree/sbin/$name" ] || ln -s busybox "$tree/bin/$name"
@@ -28,8 +36,6 @@ make_initramfs() {
     printf 'root:x:0:0:root:/root:/bin/sh\n' >"$tree/etc/passwd"
     printf 'root:x:0:\n' >"$tree/etc/group"
     printf '127.0.0.1 localhost rescue\n::1 localhost\n' >"$tree/etc/hosts"
-    add_modules "$tree"
-    pack "$tree" "$out"
 }
 
 add_modules() {
@@ -37,18 +43,18 @@ add_modules() {
     release=$(kernel_release)
     local from=$PACKAGES/lib/modules/$release to=$1/lib/modules/$release
     mkdir -p "$to"
-    "$PROGRAMS/modset" "$from" rescue/iso/modules.list >"$WORK/modules"
-    (cd "$from" && xargs cp --parents --target-directory="$to") <"$WORK/modules"
+    "$PROGRAMS/modset" "$from" rescue/iso/modules.list >"$WORK/modules.chosen"
+    (cd "$from" && xargs cp --parents --target-directory="$to") <"$WORK/modules.chosen"
     cp "$from"/modules.{order,builtin,builtin.modinfo} "$to"
     depmod -b "$1" "$release"
     # init reads the text tables only.
     rm -f "$to"/modules.*.bin "$to"/modules.{order,builtin,builtin.modinfo,symbols,devname}
 }
 
-# pack TREE OUT: sorted, owned by root, one date
+# pack TREE: sorted, owned by root, one date
 pack() {
     chmod -R u=rwX,go=rX "$1"
     find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort --zero-terminated |
-        cpio --null --create --format=newc --owner=0:0 --reproducible --quiet) >"$2"
+        cpio --null --create --format=newc --owner=0:0 --reproducible --quiet)
 }

@@ -68,7 +68,7 @@ start=1801MiB, size=200MiB, type=swap, name=Swap'
     local root=$TRY/root
     mkdir -p "$root"/{etc,home/you,usr}
     cp --recursive --dereference README.md rescue tui "$root/home/you"
-    cp --recursive "$WORK/initramfs/lib" "$root/usr"
+    cp --recursive "$WORK/modules/lib" "$root/usr"
     printf 'NAME="Made-up Linux"\nPRETTY_NAME="Made-up Linux 1"\nID=made-up\n' >"$root/etc/os-release"
     rm -f "$part"
     truncate --size=1000M "$part"
