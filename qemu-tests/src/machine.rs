@@ -12,7 +12,7 @@ use crate::drive::Drive;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::firmware::Firmware;
 use crate::qmp::Qmp;
-use crate::serial::Serial;
+use crate::serial::{End, Serial};
 use crate::shell::Shell;
 
 /// A boot on a busy host without KVM.
@@ -222,8 +222,8 @@ impl Running {
     fn meet(mut process: Child, folder: &Path) -> Outcome<Self> {
         let met: Outcome<_> = (|| {
             let qmp = Qmp::connect(&folder.join("qmp"))?;
-            let console = Serial::connect(&folder.join("serial0"))?;
-            let second = Serial::connect(&folder.join("serial1"))?;
+            let console = Serial::connect(&folder.join("serial0"), End::Terminal)?;
+            let second = Serial::connect(&folder.join("serial1"), End::Plain)?;
             Ok((qmp, console, second))
         })();
         match met {

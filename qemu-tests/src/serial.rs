@@ -14,13 +14,21 @@ use crate::qmp::connect_soon;
 const QUESTION: &[u8] = b"\x1b[6n";
 const ANSWER: &[u8] = b"\x1b[24;80R";
 
+/// Who is at our end of the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Answers as a terminal of 80 columns and 24 rows does.
+    Terminal,
+    /// Only what a test sends is sent.
+    Plain,
+}
+
 #[derive(Debug, Default)]
 struct Heard {
     bytes: Mutex<(Vec<u8>, bool)>,
     changed: Condvar,
 }
 
-/// Answers as a terminal of 80 columns and 24 rows does.
 #[derive(Debug)]
 pub struct Serial {
     to: UnixStream,
@@ -32,7 +40,7 @@ pub struct Serial {
 impl Serial {
     /// # Errors
     /// When QEMU made no such line.
-    pub fn connect(socket: &Path) -> Outcome<Self> {
+    pub fn connect(socket: &Path, end: End) -> Outcome<Self> {
         let to = connect_soon(socket)?;
         let mut from = to.try_clone().doing("a serial line")?;
         let heard = Arc::new(Heard::default());
@@ -55,8 +63,10 @@ impl Serial {
                 scanned = scanned.max(state.0.len().saturating_sub(QUESTION.len()));
                 drop(state);
                 told.changed.notify_all();
-                // A machine that is gone needs no answer.
-                let _ = answers.write_all(&ANSWER.repeat(asked));
+                if end == End::Terminal {
+                    // A machine that is gone needs no answer.
+                    let _ = answers.write_all(&ANSWER.repeat(asked));
+                }
                 if len == 0 {
                     return;
                 }
@@ -143,7 +153,7 @@ mod tests {
                 stream.write_all(piece).unwrap();
             }
         });
-        let serial = Serial::connect(&socket).unwrap();
+        let serial = Serial::connect(&socket, End::Terminal).unwrap();
         (folder, serial)
     }
 
@@ -161,7 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("serial");
         let listener = UnixListener::bind(&socket).unwrap();
-        let _serial = Serial::connect(&socket).unwrap();
+        let _serial = Serial::connect(&socket, End::Terminal).unwrap();
         let (mut guest, _) = listener.accept().unwrap();
         guest.write_all(b"hello \x1b[6").unwrap();
         guest.write_all(b"n").unwrap();

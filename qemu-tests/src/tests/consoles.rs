@@ -16,24 +16,24 @@ pub fn screen_program_that_crashes_is_started_again(lab: &Lab) -> Outcome {
     let mut running = lab.start(&machine)?;
     let mut shell = running.shell()?;
     shell.until("pidof rescue-tui | wc -w", "2", WITHIN)?;
-    shell.run("kill -SEGV $(pidof rescue-tui)")?;
+    shell.run("kill -KILL $(pidof rescue-tui)")?;
     let log = "cat /run/rescue/log";
     shell.until(
         log,
-        "tty1: the screen program of rescue ended with signal 11 and was started again",
+        "tty1: the screen program of rescue ended with signal 9 and was started again",
         WITHIN,
     )?;
     shell.until(
         log,
-        "ttyS0: the screen program of rescue ended with signal 11 and was started again",
+        "ttyS0: the screen program of rescue ended with signal 9 and was started again",
         WITHIN,
     )?;
     shell.until("pidof rescue-tui | wc -w", "2", WITHIN)?;
     // Five times in a row, and a shell takes its place.
     for _ in 0..8 {
-        shell.ask("kill -SEGV $(pidof rescue-tui); sleep 1")?;
+        shell.ask("kill -KILL $(pidof rescue-tui); sleep 1")?;
     }
-    shell.until("while pidof rescue-tui; do kill -SEGV $(pidof rescue-tui); sleep 1; done; cat /run/rescue/log", "5 times; this is a shell", WITHIN)?;
+    shell.until("while pidof rescue-tui; do kill -KILL $(pidof rescue-tui); sleep 1; done; cat /run/rescue/log", "5 times; this is a shell", WITHIN)?;
     running.console.expect("5 times; this is a shell", WITHIN)?;
     running.console.send("echo al''ive\n")?;
     running.console.expect("alive", WITHIN)?;
