@@ -38,6 +38,9 @@ S
 
 is_bookworm() { (. /etc/os-release && [ "$ID" = debian ] && [ "${VERSION_CODENAME:-}" = bookworm ]); }
 
+# Whether this machine's own list of archives is the right one.
+own_sources() { [ -z "${RESCUE_DEBIAN_MIRROR:-}" ] && is_bookworm; }
+
 # apt with lists, cache and locks of its own: nothing on this machine changes, no root is needed.
 private_apt() {
     local tool=$1
@@ -47,7 +50,7 @@ private_apt() {
         -o APT::Architecture=amd64 -o APT::Architectures::=amd64 -o APT::Sandbox::User="$(id -un)"
         -o Dpkg::Use-Pty=0
     )
-    if [ -n "${RESCUE_DEBIAN_MIRROR:-}" ] || ! is_bookworm; then
+    if ! own_sources; then
         options+=(-o Dir::Etc::sourcelist="$APT/sources.list" -o Dir::Etc::sourceparts=-)
     fi
     "$tool" -qq "${options[@]}" "$@"
@@ -57,7 +60,7 @@ refresh_lists() {
     [ -n "${LISTS_ARE_FRESH:-}" ] && return
     mkdir -p "$APT/state/lists/partial" "$APT/cache/archives/partial"
     : >"$APT/status"
-    is_bookworm && [ -z "${RESCUE_DEBIAN_MIRROR:-}" ] || write_sources
+    own_sources || write_sources
     say "reading the lists of Debian's archive"
     private_apt apt-get update >&2 || say "some lists could not be read; going on with the others"
     LISTS_ARE_FRESH=yes
