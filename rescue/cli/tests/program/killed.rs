@@ -55,7 +55,11 @@ fn killed_at(directory: &Path, words: &[&str], after: Duration) -> bool {
     let running = child.try_wait().unwrap().is_none();
     child.kill().unwrap();
     child.wait().unwrap();
-    if running {
+    // A kill after the image had got its name leaves a finished image, which the same command does not touch.
+    let published = directory.join("pc.img.zst");
+    if published.exists() {
+        finish(directory, &["check", "pc.img.zst"]);
+    } else if running {
         finish(directory, words);
     }
     running

@@ -96,20 +96,21 @@ fn make(directory: &Path, path: &Path) {
     shell(&script);
 }
 
-/// A partition of a disk file, cut out beside it.
-pub fn partition(disk: &Path, (number, start, len): (u32, u64, u64)) -> PathBuf {
-    let out = disk.with_extension(format!("p{number}"));
+/// A partition of a disk file, cut out into a folder of the caller's.
+fn partition(disk: &Path, folder: &TempDir, (number, start, len): (u32, u64, u64)) -> String {
+    let out = folder.path().join(format!("p{number}"));
     shell(&format!(
         "dd if={} of={} bs=1M skip={start} count={len} status=none",
         disk.display(),
         out.display()
     ));
-    out
+    out.display().to_string()
 }
 
 /// Every checker of the disk's own filesystems finds nothing.
 pub fn assert_clean(disk: &Path) {
-    let path = |place| partition(disk, place).display().to_string();
+    let folder = TempDir::new().unwrap();
+    let path = |place| partition(disk, &folder, place);
     let table = tool("sgdisk", &["-v", &disk.display().to_string()]);
     let words = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(words.contains("No problems found"), "{words}");
@@ -120,18 +121,13 @@ pub fn assert_clean(disk: &Path) {
 
 /// One digest over every file of the three filesystems, by tools that are not ours.
 pub fn content(disk: &Path) -> String {
-    let (esp, ext4, ntfs) = (
-        partition(disk, ESP),
-        partition(disk, EXT4),
-        partition(disk, NTFS),
-    );
+    let folder = TempDir::new().unwrap();
+    let [esp, ext4, ntfs] = [ESP, EXT4, NTFS].map(|place| partition(disk, &folder, place));
     shell(&format!(
         "t=$(mktemp -d); mkdir $t/a $t/b $t/c; debugfs -R \"rdump / $t/a\" {} >/dev/null 2>&1; mcopy -i {} -s ::/docs $t/b/; \
          for n in 20.txt 40.txt 60.txt 80.txt 100.txt media.bin; do ntfscat {} $n >$t/c/$n; done; \
          cd $t; [ $(find . -type f | wc -l) -gt 200 ]; find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum; rm -rf $t",
-        ext4.display(),
-        esp.display(),
-        ntfs.display()
+        ext4, esp, ntfs
     ))
 }
 

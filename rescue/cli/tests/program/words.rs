@@ -201,7 +201,7 @@ fn every_reason_comes_at_once() {
         &dir,
         &["clone", &source, &source, "--approve", "disk.img"],
         3,
-        &["same"],
+        &["both source and destination"],
     );
     let copy = dir.path().join("copy.img");
     std::fs::copy(crate::made::disk(), &copy).unwrap();
