@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod damage;
+mod frozen;
 mod hostile;
 mod making;
 mod oracle;

@@ -1,0 +1,114 @@
+//! Images of every released version of the format, which must open for ever. They are never made again.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use disk::source::BlockSource;
+use image::check;
+use image::chunk::Kind;
+use image::digest::Digest;
+use image::reader::{Piece, Reader};
+use image::states::State;
+
+use crate::making::{restore, store_with};
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/frozen")
+        .join(name)
+}
+
+fn opened(name: &str) -> Reader {
+    Reader::open(
+        &store_with(std::fs::read(path(name)).unwrap()),
+        "pc.img.zst",
+    )
+    .unwrap()
+}
+
+/// BLAKE3 of the disk that `v1.img.zst` holds, noted when it was made.
+const V1_CONTENT: &str = "0dc64fcbf48284842481f44b5b1fe163b29c176f93820237b5ef7681dd192c21";
+
+#[test]
+fn version_1_opens_and_holds_what_it_held() {
+    let reader = opened("v1.img.zst");
+    assert_eq!(reader.notes(), <[String; 0]>::default());
+    assert_eq!(reader.id().0, *b"frozen image one");
+    assert_eq!(reader.geometry().size_bytes, 15 * 131_072 + 1536);
+    assert_eq!(reader.geometry().physical_sector, 4096);
+    assert_eq!(
+        reader.index().unwrap().to_string(),
+        "0e4d3c4090bece292cca7404563b9be102157891517d55f05d9c8662066fe1ea"
+    );
+    let (content, lost) = restore(&reader);
+    assert!(lost.is_empty());
+    assert_eq!(Digest::of(&content).to_string(), V1_CONTENT);
+    assert!(check::all(&reader, |_| {}).unwrap().is_clean());
+    let manifest = reader.manifest().unwrap();
+    assert_eq!(manifest.disk.model.as_deref(), Some("A frozen disk"));
+    assert_eq!(
+        manifest.note.as_deref(),
+        Some("This image must open for ever.")
+    );
+    assert_eq!(manifest.unreadable.bytes, 131_072 + 2 * 512);
+}
+
+#[test]
+fn version_1_knows_what_each_chunk_was() {
+    let reader = opened("v1.img.zst");
+    let mut kinds = Vec::new();
+    for piece in reader.pieces() {
+        let Piece::Entry(entry) = piece.unwrap() else {
+            panic!("nothing is lost")
+        };
+        let states = reader.states(&entry).unwrap().unwrap();
+        let bytes = |state| {
+            states
+                .extents(entry.extent, state)
+                .map(|extent| extent.len())
+                .sum::<u64>()
+        };
+        kinds.push((
+            entry.kind,
+            entry.extent.len(),
+            bytes(State::Free),
+            bytes(State::Unreadable),
+        ));
+    }
+    let chunk = 131_072;
+    assert_eq!(
+        kinds,
+        [
+            (Kind::Data, chunk, 0, 0),
+            (Kind::Data, chunk, 0, 0),
+            (Kind::Zero, chunk, 0, 0),
+            (Kind::Data, chunk, 32_768, 4096),
+            (Kind::Free, chunk, chunk, 0),
+            (Kind::Free, 2 * chunk, 2 * chunk, 0),
+            (Kind::Unreadable, chunk, 0, chunk),
+            (Kind::NotTried, chunk, 0, 0),
+            (Kind::Data, chunk, 32_768, 4096),
+            (Kind::Zero, chunk, chunk - 4096, 0),
+            (Kind::Data, chunk, 0, 0),
+            (Kind::Data, chunk, 0, 0),
+            (Kind::Data, chunk, 0, 0),
+            (Kind::Data, chunk, 0, 0),
+            (Kind::Data, 1536, 0, 0),
+        ]
+    );
+}
+
+#[test]
+fn the_stock_tool_still_reads_version_1() {
+    let output = Command::new("zstd")
+        .args(["-d", "-c", "-q"])
+        .arg(path("v1.img.zst"))
+        .output();
+    let output = output.expect("the program zstd runs (Debian package: zstd)");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(Digest::of(&output.stdout).to_string(), V1_CONTENT);
+}
