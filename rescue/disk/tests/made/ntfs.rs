@@ -2,7 +2,8 @@
 #![allow(
     clippy::allow_attributes,
     dead_code,
-    reason = "each test binary uses its own share"
+    clippy::cast_possible_truncation,
+    reason = "each test binary uses its own share; the numbers are small"
 )]
 
 use std::collections::BTreeMap;

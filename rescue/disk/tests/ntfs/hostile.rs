@@ -175,7 +175,7 @@ proptest! {
     fn no_run_list_frees_what_the_bitmap_holds(pairs in proptest::collection::vec(any::<u8>(), 1..60)) {
         // The run list of a file, in a volume whose files are counted: the map can only grow, or be given up.
         let mut bytes = base().bytes.clone();
-        let mft = base().places[0].start() as usize;
+        let mft = usize::try_from(base().places[0].start()).unwrap();
         let record = (24..200).map(|n| mft + n * 1024).find(|at| {
             bytes[*at..*at + 4] == *b"FILE" && bytes[*at + 22] == 1 && data(&bytes[*at..*at + 1024]).is_some()
         });

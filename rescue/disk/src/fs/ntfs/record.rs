@@ -25,14 +25,15 @@ pub(super) fn mend(bytes: &mut [u8], magic: &[u8; 4]) -> Result<(), &'static str
     if !fits || !bytes.len().is_multiple_of(STRIDE) || count != bytes.len() / STRIDE + 1 {
         return Err(bad);
     }
-    let (mark, saved) = bytes[at..at + 2 * count].split_at(2);
-    let (mark, saved) = (mark.to_vec(), saved.to_vec());
-    let ends = |i: usize| (i + 1) * STRIDE - 2..(i + 1) * STRIDE;
-    if (0..count - 1).any(|i| bytes[ends(i)] != mark) {
+    let ends = (STRIDE - 2..bytes.len()).step_by(STRIDE);
+    if ends
+        .clone()
+        .any(|end| bytes[end..end + 2] != bytes[at..at + 2])
+    {
         return Err("a record was written in part only");
     }
-    for (i, two) in saved.chunks_exact(2).enumerate() {
-        bytes[ends(i)].copy_from_slice(two);
+    for (saved, end) in (at + 2..).step_by(2).zip(ends) {
+        bytes.copy_within(saved..saved + 2, end);
     }
     Ok(())
 }
