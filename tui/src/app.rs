@@ -120,15 +120,16 @@ impl App {
 pub fn update(screen: Screen, world: &World, message: Message) -> Next {
     match message {
         Message::Key(Key::Redraw) => (screen, Some(Effect::Redraw)),
-        Message::Key(Key::Interrupt) => (Ask::interrupt(screen, world), None),
+        Message::Key(Key::Interrupt) => (Ask::interrupt(screen), None),
         Message::Key(Key::Help) => (Help::over(screen), None),
-        Message::Key(Key::Char('?')) if !screen.types(world) => (Help::over(screen), None),
+        Message::Key(Key::Char('?')) if !screen.types() => (Help::over(screen), None),
         message => screen.update(world, message),
     }
 }
 
 pub fn draw(screen: &Screen, world: &World, area: Rect, buf: &mut Buffer) {
     let theme = world.terminal.theme;
+    buf.set_style(area, theme.base());
     let (columns, rows) = chrome::LEAST;
     if area.width < columns || area.height < rows {
         let words = format!(
@@ -143,5 +144,5 @@ pub fn draw(screen: &Screen, world: &World, area: Rect, buf: &mut Buffer) {
     }
     chrome::header(&screen.title(world), screen.state(), theme, area, buf);
     screen.draw(world, chrome::body(area), buf);
-    chrome::footer(&screen.keys(world), theme, area, buf);
+    chrome::footer(&screen.keys(), theme, area, buf);
 }

@@ -114,31 +114,31 @@ impl Screen {
     }
 
     /// The keys that work here, with a word for each.
-    pub fn keys(&self, world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         match self {
-            Screen::Menu(s) => s.keys(world),
-            Screen::Disks(s) => s.keys(world),
+            Screen::Menu(s) => s.keys(),
+            Screen::Disks(s) => s.keys(),
             Screen::DiskPage(_) => vec![("?", "help"), ("Up/Down", "scroll"), ("Esc", "back")],
             Screen::Help(_) => vec![("Up/Down", "scroll"), ("Esc", "back")],
-            Screen::Stores(s) => s.keys(world),
-            Screen::Images(s) => s.keys(world),
-            Screen::Options(s) => s.keys(world),
+            Screen::Stores(s) => s.keys(),
+            Screen::Images(s) => s.keys(),
+            Screen::Options(s) => s.keys(),
             Screen::Waiting(_) => vec![("?", "help"), ("Esc", "back")],
-            Screen::Plan(s) => s.keys(world),
-            Screen::Refused(s) => s.keys(world),
-            Screen::Confirm(s) => s.keys(world),
-            Screen::Running(s) => s.keys(world),
-            Screen::Report(s) => s.keys(world),
+            Screen::Plan(s) => s.keys(),
+            Screen::Refused(s) => s.keys(),
+            Screen::Confirm(s) => s.keys(),
+            Screen::Running(s) => s.keys(),
+            Screen::Report(s) => s.keys(),
             Screen::Ask(s) => s.keys(),
             Screen::Trouble(_) => vec![("?", "help"), ("Enter", "to the start")],
         }
     }
 
     /// Whether letters go into a field now, `?` among them; F1 helps there.
-    pub fn types(&self, world: &World) -> bool {
+    pub fn types(&self) -> bool {
         match self {
             Screen::Disks(s) => s.types(),
-            Screen::Stores(s) => s.types(world),
+            Screen::Stores(s) => s.types(),
             Screen::Options(s) => s.types(),
             Screen::Confirm(_) => true,
             _ => false,

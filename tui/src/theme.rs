@@ -22,7 +22,8 @@ pub enum Glyphs {
 }
 
 /// The Linux console has 16 foreground and 8 background colours; it shows dim, italic and underlined text as
-/// other colours, so they are not used.
+/// other colours, so they are not used. Nor is bold together with colours there: a colour from the palette
+/// also sets the intensity (`rgb_foreground` in the kernel's vt.c), and the default colour keeps the last one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Palette {
     Sixteen,
@@ -136,9 +137,30 @@ impl Theme {
         }
     }
 
+    /// Below everything that is drawn.
+    pub fn base(self) -> Style {
+        if self.on_console() {
+            Style::new().fg(Color::Gray)
+        } else {
+            Style::new()
+        }
+    }
+
+    fn on_console(self) -> bool {
+        self.glyphs == Glyphs::Console && self.palette == Palette::Sixteen
+    }
+
+    /// Stands out from plain text, whatever the background.
+    fn bold(self) -> Style {
+        if self.on_console() {
+            Style::new().fg(Color::White)
+        } else {
+            Style::new().add_modifier(Modifier::BOLD)
+        }
+    }
+
     pub fn header(self) -> Style {
-        self.band(Color::Blue, Color::White)
-            .add_modifier(Modifier::BOLD)
+        self.bold().patch(self.band(Color::Blue, Color::White))
     }
 
     pub fn footer(self) -> Style {
@@ -147,12 +169,13 @@ impl Theme {
 
     /// A key's name in the help line.
     pub fn key(self) -> Style {
-        self.band(Color::Blue, Color::White)
-            .add_modifier(Modifier::BOLD)
+        self.header()
     }
 
+    /// Never bold: bold black is dark grey on the console.
     pub fn selected(self) -> Style {
         self.band(Color::Cyan, Color::Black)
+            .remove_modifier(Modifier::BOLD)
     }
 
     /// The place where the next character is typed.
@@ -161,7 +184,7 @@ impl Theme {
     }
 
     pub fn strong(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
+        self.bold()
     }
 
     pub fn plain(self) -> Style {
@@ -181,7 +204,7 @@ impl Theme {
     }
 
     pub fn bad(self) -> Style {
-        self.coloured(Color::LightRed).add_modifier(Modifier::BOLD)
+        self.bold().patch(self.coloured(Color::LightRed))
     }
 
     /// The colour of the n-th part of something.
@@ -255,6 +278,24 @@ mod tests {
             Theme::of("xterm", "en_US.utf8", false).clean("Диск"),
             "Диск"
         );
+    }
+
+    #[test]
+    fn bold_and_colours_never_meet_on_the_console() {
+        let theme = Theme::CONSOLE;
+        for style in [
+            theme.header(),
+            theme.footer(),
+            theme.key(),
+            theme.strong(),
+            theme.bad(),
+            theme.warn(),
+            theme.base(),
+            theme.part(0),
+        ] {
+            assert!(!style.add_modifier.contains(Modifier::BOLD), "{style:?}");
+            assert!(style.fg.is_some(), "{style:?}");
+        }
     }
 
     #[test]

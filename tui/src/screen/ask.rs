@@ -59,7 +59,7 @@ impl Ask {
     }
 
     /// Ctrl-C: asks about what can be stopped here; a second one takes the question back.
-    pub fn interrupt(screen: Screen, _world: &World) -> Screen {
+    pub fn interrupt(screen: Screen) -> Screen {
         match screen {
             Screen::Ask(ask) => *ask.under,
             Screen::Running(running) if running.is_stopping() => Screen::Running(running),
@@ -110,6 +110,7 @@ impl Ask {
         let columns = u16::try_from(columns).expect("60 columns");
         let place = chrome::middle(area, columns, rows);
         Clear.render(place, buf);
+        buf.set_style(place, theme.base());
         let inner = chrome::alarm("", theme, place, buf);
         page::draw(lines, 0, theme, inner, buf);
     }

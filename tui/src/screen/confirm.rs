@@ -80,7 +80,7 @@ impl Confirm {
         )
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         vec![
             ("F1", "help"),
             ("Enter", "start, when the word is right"),

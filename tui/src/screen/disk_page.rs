@@ -150,30 +150,36 @@ fn partition(n: usize, region: &Region, theme: Theme, columns: usize) -> Vec<Lin
         Content::Unknown(why) => (None, String::new(), None, why.clone()),
     };
     let name = label.or(typed).unwrap_or_default();
-    let wide = columns.saturating_sub(3 + KIND + SIZE + 17) / 2;
-    let lead = format!(
-        "{} {} {} {}  {} ",
-        text::fit_right(&number, 2),
-        text::fit(&theme.clean(&name), wide.max(8)),
+    let wide = (columns.saturating_sub(3 + KIND + SIZE + 17) / 2).max(8);
+    let middle = format!(
+        " {} {}  {} ",
         text::fit(&theme.clean(&kind), KIND),
         text::fit_right(&Size(region.extent.len()).to_string(), SIZE),
         text::fit(&used.unwrap_or_default(), 14),
     );
-    let room = columns.saturating_sub(text::width(&lead));
+    let room = columns
+        .saturating_sub(3 + wide + text::width(&middle))
+        .max(8);
     let style = match content {
         Content::Filesystem(f) if f.state == disk::fs::State::Clean => theme.plain(),
         _ => theme.warn(),
     };
-    let mut rows = text::wrap(&theme.clean(&state), room.max(8)).into_iter();
-    let first = rows.next().unwrap_or_default();
-    let mut lines = vec![Line::from(vec![
-        Span::styled(lead.clone(), theme.part(n)),
-        Span::styled(first, style),
-    ])];
-    lines.extend(
-        rows.map(|row| Line::styled(format!("{}{row}", " ".repeat(text::width(&lead))), style)),
-    );
-    lines
+    let names = text::wrap(&theme.clean(&name), wide);
+    let states = text::wrap(&theme.clean(&state), room);
+    let line = |row: usize| {
+        let cell = |of: &[String]| of.get(row).cloned().unwrap_or_default();
+        let (number, middle) = match row {
+            0 => (number.clone(), middle.clone()),
+            _ => (String::new(), " ".repeat(text::width(&middle))),
+        };
+        let name = text::fit(&cell(&names), wide);
+        let lead = format!("{} {name}{middle}", text::fit_right(&number, 2));
+        Line::from(vec![
+            Span::styled(lead, theme.part(n)),
+            Span::styled(cell(&states), style),
+        ])
+    };
+    (0..names.len().max(states.len())).map(line).collect()
 }
 
 /// What speaks against touching it.

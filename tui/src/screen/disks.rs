@@ -197,7 +197,7 @@ impl Disks {
         }
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         match (&self.at, &self.purpose) {
             (At::Typed, _) => vec![
                 ("F1", "help"),
@@ -270,8 +270,7 @@ impl Disks {
     fn draw_below(&self, world: &World, area: Rect, buf: &mut Buffer) {
         let theme = world.terminal.theme;
         let disk = self.chosen(world);
-        let title = disk.map_or(String::new(), |d| theme.clean(&contents(d)));
-        let inner = chrome::frame(&title, theme, area, buf);
+        let inner = chrome::frame("", theme, area, buf);
         let columns = usize::from(inner.width);
         let mut lines = Vec::new();
         if let Some(note) = &self.note {
@@ -283,6 +282,8 @@ impl Disks {
             ));
         }
         if let Some(disk) = disk {
+            let what = theme.clean(&contents(disk));
+            lines.extend(text::paragraph("", &what, theme.strong(), columns));
             let which = theme.clean(&disk_page::which(disk));
             lines.extend(text::paragraph("", &which, theme.plain(), columns));
             lines.push(Line::raw(""));

@@ -87,7 +87,7 @@ impl Images {
         format!("{}: which image?", self.search.task().title())
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         vec![
             ("?", "help"),
             ("Up/Down", "choose"),

@@ -224,7 +224,7 @@ impl Menu {
         lines
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         vec![
             ("?", "help"),
             ("Up/Down", "choose"),

@@ -241,7 +241,7 @@ impl Options {
         format!("{}: how?", self.task().title())
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         let mut keys = match self.types() {
             true => vec![("F1", "help"), ("Up/Down", "choose")],
             false => vec![

@@ -61,7 +61,7 @@ impl PlanPage {
         format!("{}: the plan", Task::of(&self.plan.request.action).title())
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         let go = match self.plan.word {
             Some(_) => "agree to it",
             None => "start",

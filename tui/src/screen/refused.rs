@@ -76,7 +76,7 @@ impl Refused {
         )
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         vec![
             ("?", "help"),
             ("Enter", "back, to change it"),

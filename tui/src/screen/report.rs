@@ -79,7 +79,7 @@ impl ReportPage {
         format!("{}: the report", self.task.title())
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         vec![
             ("?", "help"),
             ("Enter", "to the start"),

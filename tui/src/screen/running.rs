@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use disk::size::Size;
 use engine::event::{Event, Progress, Step};
-use engine::plan::Approved;
+use engine::plan::{Approved, Plan};
 use engine::request::{Action, Place};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -29,6 +29,8 @@ const WARNINGS: usize = 50;
 pub struct Running {
     task: Task,
     command: String,
+    from: String,
+    to: String,
     steps: Vec<Step>,
     step: Option<Step>,
     progress: Option<Progress>,
@@ -64,6 +66,8 @@ impl Running {
         let running = Running {
             task: Task::of(&plan.request.action),
             command: plan.request.to_string(),
+            from: from(plan),
+            to: to(plan),
             steps: Vec::new(),
             step: None,
             progress: None,
@@ -148,7 +152,7 @@ impl Running {
         self.task.title().to_owned()
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         match self.stop {
             Stop::Not => vec![("?", "help"), ("Esc", "stop (asks first)")],
             Stop::Asked => vec![("?", "help"), ("", "stopping ...")],
@@ -157,7 +161,7 @@ impl Running {
 
     pub fn draw(&self, world: &World, area: Rect, buf: &mut Buffer) {
         let theme = world.terminal.theme;
-        let top = Rect { height: 9, ..area };
+        let top = Rect { height: 10, ..area };
         self.draw_progress(theme, top, buf);
         let rest = area.height - top.height;
         let strip_rows = (rest / 3).clamp(2, 12);
@@ -200,8 +204,14 @@ impl Running {
         let (done, total) = self
             .progress
             .map_or((0, 0), |p| (p.done_bytes, p.total_bytes));
+        let columns = usize::from(inner.width);
+        let ends = [("from  ", &self.from), ("to    ", &self.to)];
+        let ends = ends.map(|(word, end)| {
+            Line::raw(text::fit(&format!("{word}{}", theme.clean(end)), columns))
+        });
+        page::draw(ends.into(), 0, theme, Rect { height: 2, ..inner }, buf);
         let bar = Rect {
-            y: inner.y + 1,
+            y: inner.y + 3,
             width: inner.width.saturating_sub(6),
             height: 1,
             ..inner
@@ -215,8 +225,8 @@ impl Running {
             theme.strong(),
         );
         let below = Rect {
-            y: inner.y + 3,
-            height: inner.height.saturating_sub(3),
+            y: inner.y + 5,
+            height: inner.height.saturating_sub(5),
             ..inner
         };
         page::draw(self.numbers(theme), 0, theme, below, buf);
@@ -280,6 +290,29 @@ impl Running {
         // The newest are at the end.
         let top = lines.len().saturating_sub(usize::from(inner.height));
         page::draw(lines, top, theme, inner, buf);
+    }
+}
+
+fn from(plan: &Plan) -> String {
+    match (&plan.source, &plan.image) {
+        (Some(disk), _) => disk.identity.to_string(),
+        (None, Some(image)) => image.title.clone(),
+        (None, None) => "-".into(),
+    }
+}
+
+fn to(plan: &Plan) -> String {
+    match (&plan.request.action, &plan.destination, &plan.new_file) {
+        (Action::Image { store, name, .. }, ..) => {
+            let store = plan
+                .store
+                .as_ref()
+                .map_or(store.to_string(), |s| s.title.clone());
+            format!("{name} in {store}")
+        }
+        (_, Some(disk), _) => disk.identity.to_string(),
+        (_, None, Some(file)) => file.path.display().to_string(),
+        (_, None, None) => "-".into(),
     }
 }
 

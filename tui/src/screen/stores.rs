@@ -120,7 +120,7 @@ impl Stores {
         }
     }
 
-    pub fn types(&self, _world: &World) -> bool {
+    pub fn types(&self) -> bool {
         self.at == At::Typed
     }
 
@@ -227,7 +227,7 @@ impl Stores {
         }
     }
 
-    pub fn keys(&self, _world: &World) -> Vec<(&'static str, &'static str)> {
+    pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         if self.at == At::Typed {
             return vec![
                 ("F1", "help"),
