@@ -8,4 +8,5 @@ mod hostile;
 mod making;
 mod oracle;
 mod resume;
+mod second_reader;
 mod straight;
