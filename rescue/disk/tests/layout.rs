@@ -287,25 +287,25 @@ fn without_its_first_sector_a_disk_without_a_table_is_whole() {
 
 #[test]
 fn linux_and_windows_are_known_by_their_folders() {
-    let mut release = tempfile::NamedTempFile::new().unwrap();
-    let text = "NAME=x\nPRETTY_NAME=\"Testing Linux 12 (\u{1b}[2J)\"\n";
-    std::io::Write::write_all(&mut release, text.as_bytes()).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["usr/lib", "etc"] {
+        std::fs::create_dir_all(root.path().join(folder)).unwrap();
+    }
+    let release = "NAME=x\nPRETTY_NAME=\"Testing Linux 12 (\u{1b}[2J)\"\n";
+    std::fs::write(root.path().join("usr/lib/os-release"), release).unwrap();
+    let link = root.path().join("etc/os-release");
+    std::os::unix::fs::symlink("../usr/lib/os-release", link).unwrap();
     let file = blank(SIZE);
     sfdisk(
         &file,
         "label: gpt\n1 : start=2048, size=81920\n2 : start=83968, size=81920\n",
     );
     let linux = blank(40 * MIB);
-    let path = linux.path().to_str().unwrap();
-    run("mkfs.fat", "dosfstools", &["-F", "16", path], "");
-    run("mmd", "mtools", &["-i", path, "::usr", "::usr/lib"], "");
-    let from = release.path().to_str().unwrap();
-    run(
-        "mcopy",
-        "mtools",
-        &["-i", path, from, "::usr/lib/os-release"],
-        "",
+    let (from, to) = (
+        root.path().to_str().unwrap(),
+        linux.path().to_str().unwrap(),
     );
+    run("mkfs.ext4", "e2fsprogs", &["-q", "-d", from, to], "");
     put(&file, MIB, &linux);
     let windows = blank(40 * MIB);
     let path = windows.path().to_str().unwrap();
