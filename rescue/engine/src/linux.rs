@@ -130,8 +130,9 @@ impl Linux {
             .disks()?
             .into_iter()
             .partition(|disk| self.is_released(disk));
+        let uses = Uses::read(&self.roots.proc);
         for disk in &guarded {
-            protect::keep_read_only(disk)?;
+            protect::keep_read_only(disk, &uses.of_disk(disk))?;
         }
         let released = Arc::clone(&self.released);
         Ok(Protection::until_dropped(move || {
@@ -141,7 +142,7 @@ impl Linux {
                 .clear();
             for disk in &free {
                 // One that was pulled needs none.
-                let _ = protect::keep_read_only(disk);
+                let _ = protect::keep_read_only(disk, &[]);
             }
         }))
     }

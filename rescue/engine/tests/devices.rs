@@ -321,6 +321,24 @@ fn in_the_live_system_every_disk_is_read_only_before_it_is_looked_at() {
     assert_eq!(flags(), ["1", "1"]);
 }
 
+#[test]
+fn programs_that_list_the_disks_at_the_same_time_do_not_mislead_each_other() {
+    let live = live();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let host = live.machine.host();
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    let disks = host.disks().unwrap();
+                    assert_eq!(disks.len(), 2);
+                    assert!(disks.iter().all(|d| !d.read_only));
+                }
+            });
+        }
+    });
+    assert!(live.disks.iter().all(|d| d.sys("ro") == "1"));
+}
+
 fn names(host: &Linux, place: &str) -> Result<Vec<String>, String> {
     let opened = host
         .open_place(&place.parse::<Place>().unwrap(), None)

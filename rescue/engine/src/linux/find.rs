@@ -161,9 +161,10 @@ fn no_disk(path: &Path, kind: std::fs::FileType, whole: Option<&SysDisk>) -> Str
 /// A device with everything that is known of it. In the live system it is set read-only before its first byte is
 /// read.
 fn look_at(linux: &Linux, disk: &SysDisk, uses: &Uses) -> Result<Disk, HostError> {
+    let uses = uses.of_disk(disk);
     let guarded = linux.is_live() && !linux.is_released(disk);
     let hardware = if guarded {
-        protect::keep_read_only(disk)?
+        protect::keep_read_only(disk, &uses)?
     } else {
         None
     };
@@ -186,7 +187,7 @@ fn look_at(linux: &Linux, disk: &SysDisk, uses: &Uses) -> Result<Disk, HostError
         read_only,
         removable: disk.removable,
         boot_medium,
-        uses: uses.of_disk(disk),
+        uses,
         layout,
         systems,
     })

@@ -5,13 +5,13 @@ use std::fs::File;
 use disk::fs::{self, Filesystem, State};
 use disk::size::Size;
 use disk::source::BlockSource;
-use nix::errno::Errno;
 
-use crate::host::{HostError, Protection};
+use crate::host::HostError;
 use crate::linux::Linux;
 use crate::linux::ioctl;
 use crate::linux::mount::{Mode, Mounted};
 use crate::linux::node::{Access, Node, open_trouble};
+use crate::linux::place;
 use crate::linux::source::DirectSource;
 use crate::linux::sysfs::{SysDisk, SysPartition};
 
@@ -40,12 +40,23 @@ pub fn grow(linux: &Linux, disk: &SysDisk, partition: u32) -> Result<String, Hos
             before.state
         )));
     }
-    resize(linux, part, &before.kind, blocks).map_err(|errno| {
+    let protection = place::writable_while_mounted(linux, disk)?;
+    let below = linux.places();
+    let mounted = Mounted::new(
+        &part.node,
+        &before.kind,
+        &below,
+        &part.name,
+        Mode::ReadWrite,
+        protection,
+    )?;
+    resize(&mounted, blocks).map_err(|error| {
         HostError(format!(
-            "{title} was not grown: {errno}; it is whole as it is: grow it with resize2fs {}",
+            "{title} was not grown: {error}; it is whole as it is: grow it with resize2fs {}",
             part.node.display()
         ))
-    })??;
+    })?;
+    drop(mounted);
     let (after, _) = look(linux, part)?;
     Ok(format!(
         "{title} was grown from {} to {}",
@@ -72,27 +83,8 @@ fn look(linux: &Linux, part: &SysPartition) -> Result<(Filesystem, u64), HostErr
     }
 }
 
-fn resize(
-    linux: &Linux,
-    part: &SysPartition,
-    kind: &str,
-    blocks: u64,
-) -> Result<Result<(), HostError>, Errno> {
-    let lasting = Protection::lasting();
-    let mounted = match Mounted::new(
-        &part.node,
-        kind,
-        &linux.places(),
-        &part.name,
-        Mode::ReadWrite,
-        lasting,
-    ) {
-        Ok(mounted) => mounted,
-        Err(error) => return Ok(Err(error)),
-    };
-    let root = File::open(mounted.at())
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+fn resize(mounted: &Mounted, blocks: u64) -> std::io::Result<()> {
+    let root = File::open(mounted.at())?;
     ioctl::grow_ext4(&root, blocks)?;
-    nix::unistd::syncfs(&root)?;
-    Ok(Ok(()))
+    Ok(nix::unistd::syncfs(&root)?)
 }

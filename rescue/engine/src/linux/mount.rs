@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -48,14 +50,8 @@ impl Mounted {
             Mode::ReadOnly => security | MsFlags::MS_RDONLY,
             Mode::ReadWrite => security,
         };
-        mount(
-            Some(node),
-            &at,
-            Some(driver),
-            flags,
-            Some(options(driver, mode)),
-        )
-        .map_err(|errno| {
+        let data = options(driver, mode);
+        patiently(|| mount(Some(node), &at, Some(driver), flags, Some(data))).map_err(|errno| {
             let _ = fs::remove_dir(&at);
             trouble(node, kind, mode, errno)
         })?;
@@ -80,6 +76,18 @@ impl Drop for Mounted {
             let _ = fs::remove_dir(&self.at);
         }
     }
+}
+
+/// Waits for those who hold a device for a moment only, to look at it.
+fn patiently(mount: impl Fn() -> nix::Result<()>) -> nix::Result<()> {
+    const TRIES: u32 = 40;
+    for _ in 0..TRIES {
+        match mount() {
+            Err(Errno::EBUSY) => sleep(Duration::from_millis(25)),
+            done => return done,
+        }
+    }
+    mount()
 }
 
 /// The kernel's driver; it loads by itself.

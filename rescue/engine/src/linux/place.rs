@@ -151,7 +151,7 @@ fn mounted(
 }
 
 /// In the live system every disk is read-only until it is asked to be written, and again afterwards.
-fn writable_while_mounted(linux: &Linux, disk: &SysDisk) -> Result<Protection, HostError> {
+pub fn writable_while_mounted(linux: &Linux, disk: &SysDisk) -> Result<Protection, HostError> {
     if !linux.is_live() {
         return Ok(Protection::lasting());
     }
@@ -159,7 +159,7 @@ fn writable_while_mounted(linux: &Linux, disk: &SysDisk) -> Result<Protection, H
     let disk = disk.clone();
     Ok(Protection::until_dropped(move || {
         // In use again, or gone: then there is nothing to protect.
-        let _ = protect::keep_read_only(&disk);
+        let _ = protect::keep_read_only(&disk, &[]);
     }))
 }
 

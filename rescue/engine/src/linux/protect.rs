@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use crate::host::{HostError, Protection};
+use crate::host::{HostError, Protection, Use};
 use crate::linux::claim::Claim;
 use crate::linux::ioctl;
 use crate::linux::sysfs::SysDisk;
@@ -18,8 +18,12 @@ pub enum Hardware {
 
 /// Sets the flag on a disk and its partitions. `None` for one that is in use, which is left as it is: a store that
 /// is mounted, a destination that another program of ours writes.
-pub fn keep_read_only(disk: &SysDisk) -> Result<Option<Hardware>, HostError> {
-    let Ok(claim) = Claim::take(&disk.node) else {
+pub fn keep_read_only(disk: &SysDisk, uses: &[Use]) -> Result<Option<Hardware>, HostError> {
+    if !uses.is_empty() {
+        return Ok(None);
+    }
+    // Patiently: another program of ours may be doing the same.
+    let Ok(claim) = Claim::take_patiently(&disk.node) else {
         return Ok(None);
     };
     // The flag of the driver and ours are read as one; without ours for a moment the driver's is left. Nobody
