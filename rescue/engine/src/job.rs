@@ -32,7 +32,7 @@ use crate::host::Host;
 use crate::permit::WritePermit;
 use crate::plan::{Approved, Plan};
 use crate::report::{Outcome, Report, Verified};
-use crate::request::{Action, Growth, Verification};
+use crate::request::{Action, Verification};
 use counters::Counters;
 use meter::Meter;
 use pipeline::{Stop, guarded};
@@ -61,7 +61,7 @@ pub fn run_tuned(
         tuning,
     };
     let mut report = job.begun();
-    let mut meter = Meter::new(monitor);
+    let mut meter = Meter::new(monitor, tuning.progress);
     monitor.event(Event::Started { steps: job.steps() });
     let ended = guarded(|| job.carry_out(&mut meter, &mut report));
     report.read_bytes = meter.read_bytes;
@@ -107,7 +107,7 @@ impl Job<'_> {
     fn steps(&self) -> Vec<Step> {
         let options = &self.plan.request.options;
         let verify = (options.verification == Verification::ReadBack).then_some(Step::Verify);
-        let grow = (options.growth == Growth::LastPartition).then_some(Step::Grow);
+        let grow = self.plan.grows.map(|_| Step::Grow);
         let first: &[Step] = match self.plan.request.action {
             Action::Clone { .. } | Action::Restore { .. } => {
                 &[Step::Copy, Step::Table, Step::Flush]
@@ -169,27 +169,46 @@ impl Job<'_> {
                     "this program made a mistake ({text}); what was done is kept, please report it"
                 ),
             },
-            Ok(()) => damage(report).map_or(Outcome::Done, |text| Outcome::Damage { text }),
+            Ok(()) => damage(&self.plan.request.action, report)
+                .map_or(Outcome::Done, |text| Outcome::Damage { text }),
         }
     }
 }
 
 /// What a finished job has to say against its result.
-fn damage(report: &Report) -> Option<String> {
+fn damage(action: &Action, report: &Report) -> Option<String> {
+    let places = |extents: &ExtentMap| {
+        let count = match extents.count() {
+            1 => "1 place".into(),
+            n => format!("{n} places"),
+        };
+        format!("{} in {count}", Size(extents.total_bytes()))
+    };
     let mut said = Vec::new();
     if !report.unreadable.is_empty() {
-        said.push(format!(
-            "{} in {} places could not be read and are zeros in the result",
-            Size(report.unreadable.total_bytes()),
-            report.unreadable.count()
-        ));
+        let lost = places(&report.unreadable);
+        said.push(match action {
+            Action::Check { .. } => format!(
+                "{lost} of the disk are lost from the image; restore the rest, or use another copy"
+            ),
+            Action::Verify { .. } => format!("{lost} could not be read and were not compared"),
+            _ => format!("{lost} could not be read and are zeros in the result"),
+        });
     }
-    if let Verified::Different { extents } = &report.verified {
-        said.push(format!(
-            "{} in {} places differ from what was expected",
-            Size(extents.total_bytes()),
-            extents.count()
-        ));
+    if let Verified::Different { extents } = &report.verified
+        && !matches!(action, Action::Check { .. })
+        && !extents.is_empty()
+    {
+        said.push(match action {
+            Action::Verify { .. } => format!("{} differ", places(extents)),
+            _ => format!(
+                "{} were not read back as they were written; use another destination",
+                places(extents)
+            ),
+        });
+    }
+    if let (Verified::Different { .. }, true) = (&report.verified, said.is_empty()) {
+        said.push("the image is damaged beside its content: nothing of the disk is lost, but make another copy".into());
     }
     (!said.is_empty()).then(|| said.join("; "))
 }

@@ -64,6 +64,8 @@ pub struct Plan {
     /// What stands elsewhere on the destination than on the source: the table of a larger disk.
     #[serde(skip)]
     pub patches: Vec<Patch>,
+    /// The partition that grows into the room of a larger disk.
+    pub grows: Option<u32>,
     /// The other disks of the machine: protected, and their counters reported.
     pub bystanders: Vec<Identity>,
 }

@@ -2,9 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use disk::extent::ExtentMap;
-use image::chunk::Kind;
-use image::codec::{Blemish, Decoder};
+use image::check::{self, Findings};
+use image::chunk::Entry;
+use image::codec::Decoder;
 use image::error::ImageError;
 use image::reader::{Piece, Reader};
 
@@ -23,56 +23,44 @@ pub struct Check<'a> {
 pub struct Found {
     /// Bytes of the disk whose content is proven.
     pub good_bytes: u64,
-    pub damaged: ExtentMap,
-    /// Chunks with damage that costs no content.
-    pub blemishes: u64,
+    /// What is wrong, also where it costs no content.
+    pub findings: Findings,
 }
 
 #[derive(Default)]
 struct Slot {
     stored: Vec<u8>,
     content: Vec<u8>,
-    damaged: ExtentMap,
-    blemish: Option<Blemish>,
+    findings: Findings,
 }
+
+type Part = Result<Piece, ImageError>;
 
 impl Check<'_> {
     pub fn run(&self, step: Step, meter: &mut Meter<'_>) -> Result<Found, Stop> {
-        let size_bytes = self.reader.head().geometry.size_bytes;
-        meter.begin(step, size_bytes, 0);
-        let mut found = Found::default();
+        meter.begin(step, self.reader.head().geometry.size_bytes, 0);
+        let mut found = Found {
+            good_bytes: 0,
+            findings: check::index(self.reader).map_err(fault)?,
+        };
         let decoders = Mutex::new(Vec::new());
         let stages = Stages {
-            fetch: |piece: &Result<Piece, ImageError>, slot: &mut Slot| {
-                slot.damaged = ExtentMap::new();
-                slot.blemish = None;
-                match piece {
-                    Ok(Piece::Entry(entry)) => self
-                        .reader
-                        .read_stored(entry, &mut slot.stored)
-                        .map_err(fault),
-                    Ok(Piece::Lost(extent)) => {
-                        slot.damaged.insert(*extent);
-                        Ok(())
-                    }
-                    Err(error) => Err(fault(error.clone())),
-                }
-            },
-            work: |piece: &Result<Piece, ImageError>, slot: &mut Slot| match piece {
+            fetch: |part: &Part, slot: &mut Slot| self.read(part, slot).map_err(fault),
+            work: |part: &Part, slot: &mut Slot| match part {
                 Ok(Piece::Entry(entry)) => self.decode(&decoders, entry, slot).map_err(fault),
                 _ => Ok(()),
             },
         };
-        let mut commit = |piece: &Result<Piece, ImageError>, slot: &mut Slot| {
-            let Ok(piece) = piece else { return Ok(()) };
+        let mut commit = |part: &Part, slot: &mut Slot| {
+            let Ok(piece) = part else { return Ok(()) };
             let extent = piece.extent();
             meter.read_bytes += slot.stored.len() as u64;
-            found.good_bytes += extent.len() - slot.damaged.total_bytes();
-            found.blemishes += u64::from(slot.blemish.is_some());
-            for damaged in slot.damaged.iter() {
-                found.damaged.insert(damaged);
-                meter.unreadable(damaged);
-            }
+            found.good_bytes += extent.len() - slot.findings.damage.total_bytes();
+            slot.findings
+                .damage
+                .iter()
+                .for_each(|extent| meter.unreadable(extent));
+            found.findings.merge(std::mem::take(&mut slot.findings));
             meter.advance(extent.len(), extent.end());
             Ok(())
         };
@@ -87,20 +75,31 @@ impl Check<'_> {
             self.cancel,
             &mut commit,
         )?;
-        if found.blemishes > 0 {
-            meter.warn(&format!(
-                "{}: {} chunks are damaged beside their content; nothing is lost, but make another copy",
-                self.reader.name(),
-                found.blemishes
-            ));
-        }
+        found
+            .findings
+            .notes
+            .iter()
+            .for_each(|note| meter.warn(note));
         Ok(found)
+    }
+
+    fn read(&self, part: &Part, slot: &mut Slot) -> Result<(), ImageError> {
+        slot.findings = Findings::default();
+        slot.stored.clear();
+        match part {
+            Ok(Piece::Entry(entry)) => self.reader.read_stored(entry, &mut slot.stored),
+            Ok(Piece::Lost(extent)) => {
+                slot.findings.damage.insert(*extent);
+                Ok(())
+            }
+            Err(error) => Err(error.clone()),
+        }
     }
 
     fn decode(
         &self,
         decoders: &Mutex<Vec<Decoder>>,
-        entry: &image::chunk::Entry,
+        entry: &Entry,
         slot: &mut Slot,
     ) -> Result<(), ImageError> {
         let kept = decoders
@@ -111,18 +110,18 @@ impl Check<'_> {
             Some(decoder) => decoder,
             None => Decoder::new()?,
         };
-        match decoder.decode(entry, &slot.stored, &mut slot.content) {
-            Ok(decoded) => slot.blemish = decoded.blemish,
-            Err(_) => slot.damaged = self.reader.salvage(entry, &mut slot.content)?,
-        }
-        if entry.kind != Kind::Data {
-            // Zeros need no content to be what they are.
-            slot.content.clear();
-        }
+        let found = check::chunk(
+            self.reader,
+            &mut decoder,
+            entry,
+            &slot.stored,
+            &mut slot.content,
+        );
         decoders
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(decoder);
+        slot.findings = found?;
         Ok(())
     }
 }

@@ -161,16 +161,13 @@ impl Job<'_> {
         let read = meter.read_bytes;
         let found = check.run(Step::Verify, meter)?;
         meter.read_bytes = read;
-        for note in reader.notes() {
-            meter.warn(note);
-        }
-        Ok(if found.damaged.is_empty() {
+        Ok(if found.findings.is_clean() {
             Verified::Equal {
                 bytes: found.good_bytes,
             }
         } else {
             Verified::Different {
-                extents: found.damaged,
+                extents: found.findings.damage,
             }
         })
     }

@@ -73,10 +73,16 @@ impl Job<'_> {
             cancel: self.cancel,
         };
         let found = check.run(Step::Check, meter)?;
-        report.unreadable = found.damaged;
-        report.verified = Verified::Equal {
-            bytes: found.good_bytes,
+        report.verified = if found.findings.is_clean() {
+            Verified::Equal {
+                bytes: found.good_bytes,
+            }
+        } else {
+            Verified::Different {
+                extents: found.findings.damage.clone(),
+            }
         };
+        report.unreadable = found.findings.damage;
         Ok(())
     }
 

@@ -7,13 +7,13 @@ use disk::extent::Extent;
 
 use crate::event::{Event, Monitor, Progress, Step};
 
-const EVENTS_APART: Duration = Duration::from_millis(200);
 /// The rate is that of the last seconds, so that a slow place shows and does not stay.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// Counts what a job did and tells a monitor.
 pub struct Meter<'a> {
     monitor: &'a dyn Monitor,
+    progress: Duration,
     step: Step,
     total_bytes: u64,
     done_bytes: u64,
@@ -27,9 +27,10 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(monitor: &'a dyn Monitor) -> Meter<'a> {
+    pub fn new(monitor: &'a dyn Monitor, progress: Duration) -> Meter<'a> {
         Meter {
             monitor,
+            progress,
             step: Step::Copy,
             total_bytes: 0,
             done_bytes: 0,
@@ -58,7 +59,7 @@ impl<'a> Meter<'a> {
         self.done_bytes += bytes;
         self.position = position;
         let now = Instant::now();
-        let due = self.told.is_none_or(|told| now - told >= EVENTS_APART);
+        let due = self.told.is_none_or(|told| now - told >= self.progress);
         if due || self.done_bytes >= self.total_bytes {
             self.tell(now);
         }

@@ -26,6 +26,8 @@ pub struct Tuning {
     /// How much work a crash may cost.
     pub checkpoint: Duration,
     pub checkpoint_bytes: u64,
+    /// Between two events of progress.
+    pub progress: Duration,
 }
 
 impl Tuning {
@@ -59,6 +61,7 @@ impl Tuning {
             threads,
             checkpoint: Duration::from_secs(30),
             checkpoint_bytes: 1 << 30,
+            progress: Duration::from_millis(200),
         }
     }
 }

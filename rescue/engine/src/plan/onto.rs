@@ -150,15 +150,19 @@ fn table(disk: &Disk, plan: &mut Plan, from: &From<'_>, survey: &mut Survey<'_>)
         });
         return;
     }
-    if plan.request.options.growth == Growth::LastPartition {
-        survey.refuse(Refusal::CannotGrow {
-            disk: disk.title(),
-            why: "growing is not there yet".into(),
-        });
-    }
+    let grow = plan.request.options.growth == Growth::LastPartition;
     let Some(table) = from.table.filter(|table| table.trusted) else {
+        if grow {
+            survey.refuse(Refusal::CannotGrow {
+                disk: disk.title(),
+                why: "the source has no partition table that can be trusted".into(),
+            });
+        }
         return;
     };
+    if grow {
+        return grown(disk, table, plan, from, survey);
+    }
     match edit::moved_to(from.bytes, table, disk.geometry) {
         Ok(patches) => plan.patches = patches,
         Err(error) => survey.warnings.push(format!(
@@ -166,6 +170,28 @@ fn table(disk: &Disk, plan: &mut Plan, from: &From<'_>, survey: &mut Survey<'_>)
             disk.title()
         )),
     }
+}
+
+fn grown(disk: &Disk, table: &Table, plan: &mut Plan, from: &From<'_>, survey: &mut Survey<'_>) {
+    let why = match edit::grown(from.bytes, table, disk.geometry) {
+        Ok(Some(grown)) => {
+            plan.lines.push(format!(
+                "partition {} grows from {} to {}",
+                grown.number,
+                Size(grown.from.len()),
+                Size(grown.to.len())
+            ));
+            plan.grows = Some(grown.number);
+            plan.patches = grown.patches;
+            return;
+        }
+        Ok(None) => "there is no room behind it, or its table cannot say so".into(),
+        Err(error) => error.to_string(),
+    };
+    survey.refuse(Refusal::CannotGrow {
+        disk: disk.title(),
+        why,
+    });
 }
 
 fn new_file(path: PathBuf, plan: &mut Plan, from: &From<'_>, survey: &mut Survey<'_>) {

@@ -60,6 +60,7 @@ impl Plan {
             ends: None,
             done: Map::default(),
             patches: Vec::new(),
+            grows: None,
             bystanders: Vec::new(),
         }
     }
