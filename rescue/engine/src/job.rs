@@ -85,22 +85,10 @@ struct Job<'a> {
 impl Job<'_> {
     fn begun(&self) -> Report {
         Report {
-            command: self.plan.request.to_string(),
-            outcome: Outcome::Done,
-            seconds: 0.0,
-            read_bytes: 0,
-            written_bytes: 0,
             used_bytes: self.plan.used_bytes,
-            resumed_bytes: 0,
-            unreadable: ExtentMap::new(),
-            files: Vec::new(),
-            verified: Verified::NotDone {
-                why: "the job did not come to it".into(),
-            },
-            disks: Vec::new(),
             warnings: self.plan.warnings.clone(),
             image: self.plan.image.as_ref().map(|image| image.title.clone()),
-            state: None,
+            ..Report::of(&self.plan.request.to_string())
         }
     }
 

@@ -28,11 +28,39 @@ pub struct Report {
     pub files: Vec<String>,
     pub verified: Verified,
     pub disks: Vec<DiskReport>,
+    /// What else was done, in sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
     pub warnings: Vec<String>,
     /// The image that was made or read.
     pub image: Option<String>,
     /// Where the state of the job is kept, for the same command to go on from.
     pub state: Option<PathBuf>,
+}
+
+impl Report {
+    /// Of a job that did nothing yet.
+    pub fn of(command: &str) -> Report {
+        Report {
+            command: command.into(),
+            outcome: Outcome::Done,
+            seconds: 0.0,
+            read_bytes: 0,
+            written_bytes: 0,
+            used_bytes: 0,
+            resumed_bytes: 0,
+            unreadable: ExtentMap::new(),
+            files: Vec::new(),
+            verified: Verified::NotDone {
+                why: "the job did not come to it".into(),
+            },
+            disks: Vec::new(),
+            notes: Vec::new(),
+            warnings: Vec::new(),
+            image: None,
+            state: None,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -11,7 +11,6 @@ use disk::table::{Partition, Role, Scheme, Table};
 use engine::event::Event;
 use engine::host::{Disk, Transport};
 use engine::identity::{Fingerprint, Identity};
-use engine::map::Map;
 use engine::plan::{Plan, Refusal};
 use engine::report::{DiskReport, DiskRole, Outcome, Report, Verified};
 use engine::request::{Action, Request};
@@ -365,15 +364,7 @@ pub fn plan(request: &Request) -> Plan {
         ],
         source,
         destination,
-        new_file: None,
-        store: None,
-        image: None,
-        targets: Vec::new(),
-        state: None,
-        ends: None,
-        patches: Vec::new(),
-        done: Map::default(),
-        bystanders: Vec::new(),
+        ..Plan::of(request)
     }
 }
 
@@ -385,16 +376,11 @@ pub fn report(command: &str, outcome: Outcome) -> Report {
         kernel_read_only: Some(role != DiskRole::Destination),
     };
     Report {
-        command: command.into(),
         outcome,
         seconds: 2832.4,
         read_bytes: 361_204_000_000,
         written_bytes: 361_204_000_000,
         used_bytes: 361_204_000_000,
-        resumed_bytes: 0,
-        unreadable: ExtentMap::new(),
-        files: Vec::new(),
-        state: None,
         verified: Verified::Equal {
             bytes: 361_204_000_000,
         },
@@ -403,8 +389,7 @@ pub fn report(command: &str, outcome: Outcome) -> Report {
             disk(DiskRole::Destination, empty_disk(), 705_476_562),
             disk(DiskRole::Bystander, usb_disk(), 0),
         ],
-        warnings: Vec::new(),
-        image: None,
+        ..Report::of(command)
     }
 }
 

@@ -32,6 +32,8 @@ struct State {
     room: Option<u64>,
     /// A write here is refused by the medium.
     refusing: ExtentMap,
+    /// Writes here are acknowledged and lost.
+    forgetful: ExtentMap,
     sectors_written: u64,
     kernel_read_only: bool,
     /// What writes replaced since the last sync, oldest first.
@@ -91,6 +93,7 @@ impl FakeDisk {
             writes_left: None,
             room: None,
             refusing: ExtentMap::new(),
+            forgetful: ExtentMap::new(),
             sectors_written: 0,
             kernel_read_only: false,
             undurable: Vec::new(),
@@ -123,6 +126,11 @@ impl FakeDisk {
 
     pub fn set_refusing(&self, refusing: ExtentMap) {
         self.state().refusing = refusing;
+    }
+
+    /// A write here is acknowledged and lost.
+    pub fn forget_writes(&self, extent: Extent) {
+        self.state().forgetful.insert(extent);
     }
 
     pub fn pull_after_reads(&self, reads: u64) {
@@ -243,6 +251,13 @@ impl State {
         self.seen.title()
     }
 
+    /// Where it is and what it holds.
+    fn part(&self, extent: Extent) -> (usize, Vec<u8>) {
+        let at = usize::try_from(extent.start()).expect("it lies inside a vector");
+        let end = usize::try_from(extent.end()).expect("it lies inside a vector");
+        (at, self.bytes[at..end].to_vec())
+    }
+
     /// One operation less until the cable comes off.
     fn count(left: &mut Option<u64>, there: &mut bool) -> bool {
         if *left == Some(0) {
@@ -310,7 +325,15 @@ impl State {
         let place = at..at + data.len();
         self.undurable
             .push((at, self.bytes[place.clone()].to_vec()));
+        let forgotten: Vec<(usize, Vec<u8>)> = self
+            .forgetful
+            .within(extent)
+            .map(|lost| self.part(lost))
+            .collect();
         self.bytes[place].copy_from_slice(data);
+        for (at, before) in forgotten {
+            self.bytes[at..at + before.len()].copy_from_slice(&before);
+        }
         self.sectors_written += len.div_ceil(512);
         Ok(())
     }

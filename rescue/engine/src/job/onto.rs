@@ -62,7 +62,7 @@ impl Job<'_> {
         report.verified = verified?;
         record.end(meter);
         report.state = None;
-        self.grow(permit, meter);
+        report.notes.extend(self.grow(permit, meter));
         Ok(())
     }
 
@@ -100,14 +100,15 @@ impl Job<'_> {
     }
 
     /// The copy is done and compared by now: a filesystem that keeps its size is no failure of it.
-    fn grow(&self, permit: &WritePermit, meter: &mut Meter<'_>) {
-        let Some(partition) = self.plan.grows else {
-            return;
-        };
+    fn grow(&self, permit: &WritePermit, meter: &mut Meter<'_>) -> Option<String> {
+        let partition = self.plan.grows?;
         meter.begin(Step::Grow, 0, 0);
         match self.host.grow_filesystem(permit, partition) {
-            Ok(text) => meter.warn(&text),
-            Err(error) => meter.warn(&error.0),
+            Ok(text) => Some(text),
+            Err(error) => {
+                meter.warn(&error.0);
+                None
+            }
         }
     }
 

@@ -41,8 +41,8 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
 }
 
 impl Plan {
-    /// Nothing decided yet.
-    pub(super) fn of(request: &Request) -> Plan {
+    /// Nothing decided yet: neither a source nor anything to be written.
+    pub fn of(request: &Request) -> Plan {
         Plan {
             request: request.clone(),
             source: None,

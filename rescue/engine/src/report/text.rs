@@ -48,6 +48,9 @@ impl fmt::Display for Report {
         for disk in &self.disks {
             writeln!(f, "  {disk}")?;
         }
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
+        }
         for warning in &self.warnings {
             writeln!(f, "  warning: {warning}")?;
         }
