@@ -1,6 +1,9 @@
 //! Writes an image: chunks in disk order, pages as it grows, the rest at the end.
 
+mod finish;
 mod resume;
+
+pub use finish::Finished;
 
 use std::fmt;
 
@@ -9,14 +12,11 @@ use disk::extent::Extent;
 use crate::chunk::{self, Entry, Kind};
 use crate::codec::Encoded;
 use crate::digest::Digest;
-use crate::end::{End, FrameRef};
+use crate::end::FrameRef;
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::head::{Head, LEAD};
 use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
-use crate::manifest::Manifest;
-use crate::scan;
-use crate::seek;
 use crate::states::States;
 use crate::store::{Append, Store, StoreError};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
@@ -24,9 +24,6 @@ use crate::{file_name, unfinished_name};
 
 /// A page is written at the latest after so much content: that much is done again after a crash.
 const CHECKPOINT: u64 = 1 << 30;
-
-/// Seek table entries are read and written in pieces of about this size.
-const PIECE: usize = 1 << 20;
 
 /// Only what was appended and is below the last page counts; everything behind is cut off by a resume.
 pub struct Writer<'s> {
@@ -48,6 +45,9 @@ pub struct Writer<'s> {
     since_page: u64,
     zeros: ZeroFrames,
     buffer: Vec<u8>,
+    /// What the store said when it failed: nobody knows what is behind the last page then, so nothing more is
+    /// written, and a resume cuts it off.
+    failed: Option<StoreError>,
 }
 
 impl fmt::Debug for Writer<'_> {
@@ -83,9 +83,9 @@ impl<'s> Writer<'s> {
         let mut writer = Writer::on(store, name, file, head);
         let mut frame = Vec::new();
         head.build(&mut frame);
-        writer.file.append(&LEAD)?;
+        writer.put(&LEAD)?;
         writer.head_len = writer.append_frame(&frame)?.len;
-        writer.file.sync()?;
+        writer.sync()?;
         Ok(writer)
     }
 
@@ -105,6 +105,7 @@ impl<'s> Writer<'s> {
             since_page: 0,
             zeros: ZeroFrames::default(),
             buffer: Vec::new(),
+            failed: None,
         }
     }
 
@@ -143,7 +144,7 @@ impl<'s> Writer<'s> {
         let (entry, frames) = encoded
             .place(self.head.id, self.file.len())
             .expect("it has an extent");
-        self.file.append(frames)?;
+        self.put(frames)?;
         self.leaves.add(&entry, &encoded.leaves);
         self.since_page += extent.len();
         self.add(entry)
@@ -169,57 +170,13 @@ impl<'s> Writer<'s> {
     /// Makes everything so far durable, so that a resume goes on from here. The engine calls it about every
     /// 30 s; it does nothing when nothing was appended.
     pub fn checkpoint(&mut self) -> Result<(), ImageError> {
+        self.still_good()?;
         self.end_run()?;
         self.end_page_early()
     }
 
-    /// Writes what makes it an image, and gives it its name: `NAME.img.zst`.
-    pub fn finish(mut self, manifest: &Manifest) -> Result<Finished, ImageError> {
-        self.end_run()?;
-        self.end_page()?;
-        let (expected, given) = (self.head.geometry.size_bytes, self.written);
-        if expected != given {
-            return Err(ImageError::Incomplete { expected, given });
-        }
-        let mut buffer = Vec::new();
-        let packed = manifest.pack()?;
-        frame::build(
-            FrameKind::Manifest,
-            self.head.id,
-            self.file.len(),
-            &mut buffer,
-            |out| {
-                out.extend_from_slice(&packed);
-            },
-        );
-        let manifest = self.append_frame(&buffer)?;
-        index::build_root(self.head.id, &self.pages, self.file.len(), &mut buffer);
-        let root = self.append_frame(&buffer)?;
-        let frames = self.frames + 1; // and the end
-        let seek_table_len = seek::table_len(frames);
-        let end = End {
-            head: self.head,
-            root,
-            manifest,
-            seek_table_len,
-            file_len: self.file.len() + crate::end::END_LEN as u64 + seek_table_len,
-        };
-        end.build(self.file.len(), &mut buffer);
-        let end = self.append_frame(&buffer)?;
-        self.append_seek_table(frames, &[manifest.len, root.len, end.len])?;
-        self.file.sync()?;
-        let stored_bytes = self.file.len();
-        drop(self.file);
-        let name = file_name(&self.name);
-        self.store.publish(&unfinished_name(&self.name), &name)?;
-        Ok(Finished {
-            name,
-            stored_bytes,
-            index: root.digest,
-        })
-    }
-
     fn expect(&self, given: Extent, end: Option<u64>) -> Result<(), ImageError> {
+        self.still_good()?;
         let expected = self.at();
         if given.start() == expected && end == Some(given.end()) {
             return Ok(());
@@ -288,7 +245,9 @@ impl<'s> Writer<'s> {
             &mut self.buffer,
         );
         self.zeros.write(extent.len(), &mut self.buffer);
-        self.file.append(&self.buffer)?;
+        let buffer = std::mem::take(&mut self.buffer);
+        self.put(&buffer)?;
+        self.buffer = buffer;
         self.add(entry)
     }
 
@@ -314,6 +273,7 @@ impl<'s> Writer<'s> {
     }
 
     fn end_page(&mut self) -> Result<(), ImageError> {
+        self.still_good()?;
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
             return Ok(());
         };
@@ -333,7 +293,7 @@ impl<'s> Writer<'s> {
             self.leaves.clear();
         }
         // The page vouches for the data, so the data goes first.
-        self.file.sync()?;
+        self.sync()?;
         let page = Page {
             head: self.head,
             number: u32::try_from(self.pages.len()).expect("there are at most 2^18 pages"),
@@ -344,7 +304,7 @@ impl<'s> Writer<'s> {
         };
         page.build(self.file.len(), &mut buffer);
         let frame = self.append_frame(&buffer)?;
-        self.file.sync()?;
+        self.sync()?;
         self.pages.push(PageRef {
             offset: frame.offset,
             len: frame.len,
@@ -359,59 +319,36 @@ impl<'s> Writer<'s> {
         Ok(())
     }
 
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.ask_store(|file| file.append(bytes))
+    }
+
+    fn sync(&mut self) -> Result<(), ImageError> {
+        self.ask_store(|file| file.sync())
+    }
+
+    fn still_good(&self) -> Result<(), StoreError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn ask_store(
+        &mut self,
+        ask: impl FnOnce(&mut dyn Append) -> Result<(), StoreError>,
+    ) -> Result<(), ImageError> {
+        self.still_good()?;
+        let outcome = ask(&mut *self.file);
+        self.failed = outcome.clone().err();
+        Ok(outcome?)
+    }
+
     fn append_frame(&mut self, bytes: &[u8]) -> Result<FrameRef, ImageError> {
         let place = FrameRef {
             offset: self.file.len(),
             len: u32::try_from(bytes.len()).expect("a frame of ours is far below 4 GiB"),
             digest: frame::digest(bytes),
         };
-        self.file.append(bytes)?;
+        self.put(bytes)?;
         self.frames += 1;
         Ok(place)
     }
-
-    /// The pages hold what is needed, so they are read back, one at a time.
-    fn append_seek_table(&mut self, frames: u64, behind: &[u32]) -> Result<(), ImageError> {
-        let name = unfinished_name(&self.name);
-        let file = self.store.open(&name)?;
-        let mut out = Vec::new();
-        seek::put_start(frames, &mut out);
-        seek::put_lead(&mut out);
-        seek::put_entry(self.head_len, 0, &mut out);
-        for place in &self.pages {
-            let found = scan::read_page(&*file, place.offset)?;
-            let Some((page, _)) = found.filter(|(_, found)| found == place) else {
-                let place = self.store.describe();
-                return Err(StoreError::Fault(format!(
-                    "{place}/{name} does not give back what was written; choose another store"
-                ))
-                .into());
-            };
-            index::seek_entries(
-                &page.entries,
-                page.leaves.as_ref(),
-                place.len,
-                |stored, content| seek::put_entry(stored, content, &mut out),
-            );
-            if out.len() >= PIECE {
-                self.file.append(&out)?;
-                out.clear();
-            }
-        }
-        behind
-            .iter()
-            .for_each(|len| seek::put_entry(*len, 0, &mut out));
-        seek::put_footer(frames, &mut out);
-        Ok(self.file.append(&out)?)
-    }
-}
-
-/// What a finished image is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Finished {
-    /// The file's name in the store.
-    pub name: String,
-    pub stored_bytes: u64,
-    /// Digest of its index: with the image's id it names this very image.
-    pub index: Digest,
 }

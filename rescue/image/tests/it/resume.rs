@@ -1,10 +1,11 @@
 //! Unfinished images after kill -9, a power cut, a full store.
 
+use image::chunk::Kind;
 use image::error::ImageError;
 use image::head::Head;
 use image::memory::MemoryStore;
 use image::reader::Reader;
-use image::store::{Store, StoreError};
+use image::store::{Append, ReadFile, Store, StoreError};
 use image::writer::Writer;
 
 use crate::making::{Disk, extent, manifest, noise, open, restore, rounds};
@@ -241,4 +242,102 @@ fn it_can_be_interrupted_again_and_again() {
     }
     let (content, lost) = restore(&open(&store));
     assert!(lost.is_empty() && content.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn after_a_failed_write_nothing_more_is_written_and_a_resume_cuts_it_off() {
+    let disk = Disk::new(13, 4);
+    for failing in 3..9 {
+        let store = MemoryStore::new();
+        let hiccup = Hiccup(store.clone(), failing);
+        let mut writer = Writer::create(&hiccup, "pc", disk.head()).unwrap();
+        let failed = loop {
+            let at = writer.at();
+            let cell = extent(at, writer.head().cell_len(at));
+            let kind = if (at / cell.len()).is_multiple_of(2) {
+                Kind::Free
+            } else {
+                Kind::Zero
+            };
+            match writer.zeros(cell, kind).and_then(|()| writer.checkpoint()) {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        let len = store.get(UNFINISHED).unwrap().len();
+        assert_eq!(writer.checkpoint(), Err(failed.clone()));
+        assert_eq!(writer.finish(&manifest()), Err(failed));
+        assert_eq!(
+            store.get(UNFINISHED).unwrap().len(),
+            len,
+            "nothing more was written"
+        );
+        let bytes = store.get(UNFINISHED).unwrap();
+        let again = MemoryStore::new();
+        again.put(UNFINISHED, bytes);
+        let mut writer = Writer::resume(&again, "pc", &disk.head()).unwrap();
+        disk.write(&mut writer, 1, 4);
+        writer.finish(&manifest()).unwrap();
+        let image = again.get("pc.img.zst").unwrap();
+        assert!(image::check::all(&open(&again), |_| {}).unwrap().is_clean());
+        let decoded = zstd::stream::decode_all(&*image).unwrap();
+        assert_eq!(decoded.len(), disk.bytes.len());
+    }
+}
+
+/// A store whose nth write fails in the middle, once.
+struct Hiccup(MemoryStore, u32);
+
+struct HiccupFile(Box<dyn Append>, u32);
+
+impl Append for HiccupFile {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+    fn append(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        self.1 = self.1.wrapping_sub(1);
+        if self.1 == 0 {
+            self.0.append(&data[..data.len() / 2])?;
+            return Err(StoreError::Fault(
+                "the store had a hiccup; repeat the command".into(),
+            ));
+        }
+        self.0.append(data)
+    }
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.0.sync()
+    }
+}
+
+impl Store for Hiccup {
+    fn create(&self, name: &str) -> Result<Box<dyn Append>, StoreError> {
+        Ok(Box::new(HiccupFile(self.0.create(name)?, self.1)))
+    }
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    fn resume(&self, name: &str, len: u64) -> Result<Box<dyn Append>, StoreError> {
+        self.0.resume(name, len)
+    }
+    fn open(&self, name: &str) -> Result<Box<dyn ReadFile>, StoreError> {
+        self.0.open(name)
+    }
+    fn exists(&self, name: &str) -> Result<bool, StoreError> {
+        self.0.exists(name)
+    }
+    fn publish(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.0.publish(from, to)
+    }
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.0.remove(name)
+    }
+    fn list(&self) -> Result<Vec<String>, StoreError> {
+        self.0.list()
+    }
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+    fn file_limit(&self) -> Option<u64> {
+        None
+    }
 }
