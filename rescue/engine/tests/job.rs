@@ -1,5 +1,7 @@
 //! What a job does when everything goes well, and when a disk, a cable or a store does not.
 
+#![allow(clippy::unwrap_used, reason = "a test that stops has failed")]
+
 mod scene;
 
 use disk::extent::ExtentMap;

@@ -217,7 +217,7 @@ mod tests {
         let stages = Stages {
             fetch: |piece: &u64, slot: &mut u64| {
                 *slot = *piece;
-                if piece % 7 == 0 {
+                if piece.is_multiple_of(7) {
                     thread::yield_now();
                 }
                 fetch(*piece)
