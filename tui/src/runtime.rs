@@ -9,7 +9,7 @@ mod watch;
 mod words;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,8 @@ use engine::host::Host;
 use engine::linux::Linux;
 use engine::plan;
 use engine::request::Request;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::app::{App, Effect, Message};
 use crate::world::{Home, Terminal};
@@ -44,7 +46,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match run(words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("the terminal cannot be used: {error}; start the program on a terminal");
+            // Said to a terminal that may be gone.
+            let _ = writeln!(
+                io::stderr(),
+                "the terminal cannot be used: {error}; start the program on a terminal"
+            );
             ExitCode::FAILURE
         }
     }
@@ -71,20 +77,23 @@ fn run(words: Words) -> io::Result<()> {
         job: None,
     };
     let result = runtime.run(&mut console, &receiver, &ended);
+    runtime.stop_job();
     console.close();
     result
 }
 
-/// Set when the system wants the program to end.
+/// Set when the system wants the program to end. Whatever the loop is doing then, the program does end.
 fn signals() -> io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-        signal_hook::consts::SIGINT,
-    ] {
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
-    }
+    let told = Arc::clone(&flag);
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            told.store(true, Ordering::Relaxed);
+            thread::sleep(PATIENCE + PATIENCE / 4);
+            std::process::exit(128 + signal);
+        }
+    });
     Ok(flag)
 }
 
@@ -117,7 +126,6 @@ impl Runtime {
             let mut messages = console.messages(NAP)?;
             messages.extend(receiver.try_iter());
             if ended.load(Ordering::Relaxed) {
-                self.stop_job();
                 return Ok(());
             }
             if messages.is_empty() {

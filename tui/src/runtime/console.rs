@@ -74,17 +74,19 @@ impl Console {
         Ok(())
     }
 
-    /// What was pressed, after at most this long.
+    /// What was pressed, after at most this long. A terminal that is gone is an error: crossterm would read its end
+    /// for ever.
     pub fn messages(&self, nap: Duration) -> io::Result<Vec<Message>> {
         let mut messages = Vec::new();
-        let mut wait = nap;
-        while event::poll(wait)? {
+        if wait_for_input(nap) == Input::Gone {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is gone"));
+        }
+        while event::poll(Duration::ZERO)? {
             match event::read()? {
                 Event::Key(key) => messages.extend(Key::from_event(key).map(Message::Key)),
                 Event::Resize(columns, rows) => messages.push(Message::Resized { columns, rows }),
                 _ => {}
             }
-            wait = Duration::ZERO;
         }
         Ok(messages)
     }
@@ -117,6 +119,28 @@ impl Console {
 
     pub fn close(self) {
         restore();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Input {
+    There,
+    Gone,
+}
+
+/// Sleeps until a key is pressed, a signal comes or the time is over.
+fn wait_for_input(nap: Duration) -> Input {
+    let input = stdin();
+    let mut ready = [PollFd::new(&input, PollFlags::IN)];
+    // An interrupted wait is a wait that is over.
+    let _ = poll(&mut ready, Timespec::try_from(nap).ok().as_ref());
+    if ready[0]
+        .revents()
+        .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    {
+        Input::Gone
+    } else {
+        Input::There
     }
 }
 

@@ -1,7 +1,10 @@
 //! The whole program by keys alone: real files, a real engine, a real terminal.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
@@ -224,4 +227,35 @@ fn a_disk_that_is_not_there_is_told() {
     tui.press("7");
     // The shell is /bin/true: it ends at once, and the screen is back.
     tui.see("What do you want to do?");
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let slave = || Stdio::from(pty.slave.try_clone().unwrap());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_rescue-tui"))
+        .env("TERM", "xterm")
+        .current_dir(dir.path())
+        .stdin(slave())
+        .stdout(slave())
+        .stderr(slave())
+        .spawn()
+        .unwrap();
+    drop(pty.slave);
+    let mut master = fs::File::from(pty.master);
+    let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&shown).contains("Leave") {
+        let len = master.read(&mut piece).unwrap();
+        shown.extend_from_slice(&piece[..len]);
+    }
+    drop(master);
+    let end = Instant::now() + Duration::from_secs(20);
+    while program.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            program.kill().unwrap();
+            panic!("the program goes on without a terminal");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
