@@ -12,6 +12,7 @@ mod inode;
 mod journal;
 mod overlay;
 mod superblock;
+mod tables;
 mod used;
 
 use crate::fs::{Basis, Filesystem, Reader, State, Used};
@@ -128,9 +129,9 @@ fn map(
         Err(why) => return Ok(Used::Whole(why.into())),
     };
     let Some(replay) = replay else {
-        return Ok(notes.used(used::map(&disk, None, &[])?, Basis::Records));
+        return Ok(notes.used(used::map(&disk, None, Vec::new())?, Basis::Records));
     };
-    let more = [&replay.area[..], &replay.fast].concat();
+    let more = [replay.area, replay.fast].concat();
     let overlay = Overlay::new(source, superblock.block_size, replay.copies);
     let after = match find::primary(&overlay)? {
         Ok(after) if after.same_shape(superblock) => after,
@@ -142,7 +143,7 @@ fn map(
         }
     };
     let now = View::new(overlay, after);
-    Ok(notes.used(used::map(&now, Some(&disk), &more)?, Basis::Replayed))
+    Ok(notes.used(used::map(&now, Some(&disk), more)?, Basis::Replayed))
 }
 
 /// What waits in the journal, if anything does. The text says why it must not be ignored and cannot be replayed.

@@ -259,7 +259,7 @@ pub fn block_size(path: &Path) -> u64 {
     line.unwrap().trim().parse().unwrap()
 }
 
-fn block_bitmaps(path: &Path) -> Vec<u64> {
+pub fn block_bitmaps(path: &Path) -> Vec<u64> {
     let text = run("dumpe2fs", PACKAGE, &[path.to_str().unwrap()], "");
     text.lines()
         .filter_map(|line| line.trim_start().strip_prefix("Block bitmap at "))

@@ -5,8 +5,8 @@ use super::inode::{Inode, Storage};
 use crate::fields::Fields;
 use crate::fs::tree::TreeError;
 
-/// Most pieces kept of one file: 24 MiB of them.
-const RUN_LIMIT: usize = 1 << 20;
+/// Most pieces kept of one file: 12 MiB of them, and as much again for who asks.
+const RUN_LIMIT: usize = 1 << 19;
 /// No tree of extents is deeper (`EXT4_MAX_EXTENT_DEPTH` in the kernel).
 const EXTENT_DEPTH_LIMIT: u16 = 5;
 /// Blocks of a file are numbered with 32 bits.

@@ -81,6 +81,7 @@ impl Tree for Files<'_> {
             view: &self.0,
             entries: Vec::new(),
             damaged: false,
+            exhausted: false,
         };
         if inode.storage() == Storage::Inline {
             // The number of the parent comes before the entries.
@@ -88,6 +89,9 @@ impl Tree for Files<'_> {
             listing.block(inode.inline_rest().unwrap_or_default());
         } else {
             listing.blocks(&inode)?;
+        }
+        if listing.exhausted {
+            self.0.spend(ENTRY_COST)?;
         }
         if listing.damaged && listing.entries.is_empty() {
             return Err(TreeError::Damaged("a directory cannot be followed"));
@@ -187,12 +191,16 @@ impl Pieces {
     }
 }
 
+/// What an entry takes of the budget for following files, in bytes: as much as it costs to keep.
+const ENTRY_COST: u64 = 64;
+
 /// Entries collected from the blocks of a directory. Index blocks look like one empty entry (kernel
 /// documentation, "Hash Tree Directories"), so that all blocks are read the same way.
 struct Listing<'a> {
     view: &'a View<'a>,
     entries: Vec<Entry>,
     damaged: bool,
+    exhausted: bool,
 }
 
 impl Listing<'_> {
@@ -218,7 +226,7 @@ impl Listing<'_> {
     fn block(&mut self, block: &[u8]) {
         let fields = Fields(block);
         let mut at = 0;
-        while at < block.len() && self.entries.len() < ENTRY_LIMIT {
+        while at < block.len() && self.entries.len() < ENTRY_LIMIT && !self.exhausted {
             let Some(length) = fields
                 .u16(at + 4)
                 .map(|stored| record_length(stored, block.len()))
@@ -230,6 +238,7 @@ impl Listing<'_> {
                 return;
             }
             if let Some(entry) = self.entry(Fields(&block[at..at + length])) {
+                self.exhausted = self.view.spend(ENTRY_COST).is_err();
                 self.entries.push(entry);
             }
             at += length;

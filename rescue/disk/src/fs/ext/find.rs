@@ -2,7 +2,7 @@
 
 use super::features::Features;
 use super::groups::tolerate;
-use super::superblock::Superblock;
+use super::superblock::{Checksums, Superblock};
 use crate::fields::{self, Fields};
 use crate::source::{BlockSource, ReadError, read_vec};
 
@@ -52,23 +52,33 @@ pub(super) fn find(source: &dyn BlockSource) -> Result<Option<Found>, ReadError>
     let Some(names) = Names::parse(&primary) else {
         return Ok(None);
     };
-    let why = match Superblock::parse(&primary) {
-        Ok(superblock) => {
-            return Ok(Some(Found {
-                names,
-                superblock: Ok(superblock),
-                origin: Origin::Primary,
-            }));
-        }
-        Err(why) => why,
-    };
     let uuid = Fields(&primary).array::<16>(0x68);
-    let found = backup(source, uuid, Origin::Damaged(why))?;
-    Ok(Some(found.unwrap_or(Found {
+    let superblock = Superblock::parse(&primary);
+    let why = match &superblock {
+        Ok(found) if matches!(found.checksums, Checksums::Metadata(_)) => None,
+        // What nothing protects may have lost the very bit that says so.
+        Ok(_) => Some("its superblock has lost its checksum"),
+        Err(why) => Some(*why),
+    };
+    if let Some(why) = why
+        && let Some(found) = backup(source, uuid, Origin::Damaged(why))?
+        && found.is_better_than(&superblock)
+    {
+        return Ok(Some(found));
+    }
+    Ok(Some(Found {
         names,
-        superblock: Err(why),
+        superblock,
         origin: Origin::Primary,
-    })))
+    }))
+}
+
+impl Found {
+    /// A backup takes the place of a primary that is impossible, or that has no checksum where the backup has one.
+    fn is_better_than(&self, primary: &Result<Superblock, &'static str>) -> bool {
+        let summed = self.superblock.as_ref().map(|backup| backup.checksums);
+        primary.is_err() || matches!(summed, Ok(Checksums::Metadata(_)))
+    }
 }
 
 /// The primary superblock as this source shows it.

@@ -5,6 +5,7 @@ use std::fmt;
 use super::features;
 use super::groups::{Doubt, View};
 use super::superblock::Superblock;
+use super::tables::Tables;
 use crate::extent::{Extent, ExtentMap};
 use crate::fs::bits::Bits;
 use crate::fs::gather::Gather;
@@ -12,8 +13,6 @@ use crate::source::{BlockSource, ReadError};
 
 /// Most groups looked at: 512 TiB of 4 KiB blocks.
 const GROUP_LIMIT: u64 = 1 << 22;
-/// Most extents of tables kept in memory (8 MiB): 8 Mi groups as mke2fs lays them out.
-const TABLE_LIMIT: usize = 1 << 19;
 
 #[derive(Debug)]
 pub(super) struct Mapped {
@@ -27,7 +26,7 @@ pub(super) struct Mapped {
 pub(super) fn map(
     now: &View<'_>,
     before: Option<&View<'_>>,
-    more: &[Extent],
+    more: Vec<Extent>,
 ) -> Result<Result<Mapped, String>, ReadError> {
     let superblock = &now.superblock;
     if superblock.groups > GROUP_LIMIT {
@@ -53,8 +52,8 @@ pub(super) fn map(
                 Bits::new(superblock.group_clusters(group), true)
             }
         };
-        tables.mark(superblock, group, &mut bits);
         free += bits.free();
+        tables.mark_more(superblock, group, &mut bits);
         if let Some(before) = before {
             merge_before(before, group, &mut bits)?;
         }
@@ -105,35 +104,36 @@ fn group_bits(
     };
     if descriptor.never_written {
         // Without flex_bg a group's tables lie in the group itself.
-        let known = tables.complete || !superblock.has(features::FLEX_BG);
-        return Ok(if !known {
-            Err(Doubt::Neighbour)
+        if !tables.complete && superblock.has(features::FLEX_BG) {
+            return Ok(Err(Doubt::Neighbour));
+        }
+        let mut bits = Bits::new(clusters, false);
+        tables.mark(superblock, group, &mut bits);
+        // A group that has lost blocks since was written to, whatever its flag says.
+        let same = bits.free() == descriptor.free_clusters;
+        return Ok(if same {
+            Ok(bits)
         } else {
-            let (first, count) = superblock.base_blocks(group);
-            let mut bits = Bits::new(clusters, false);
-            mark_blocks(superblock, group, first, first + count, &mut bits);
-            tables.mark(superblock, group, &mut bits);
-            // A group that has lost blocks since was written to, whatever its flag says.
-            if bits.free() == descriptor.free_clusters {
-                Ok(bits)
-            } else {
-                Err(Doubt::Descriptor)
-            }
+            Err(Doubt::Descriptor)
         });
     }
-    Ok(view.bitmap(&descriptor)?.and_then(|bytes| {
-        let bits = Bits::from_bytes(&bytes, clusters);
-        match (
-            bits.free() == descriptor.free_clusters,
-            descriptor.inodes_possible,
-        ) {
-            (true, true) => {}
-            (true, false) => doubts.inodes += 1,
-            (false, true) => doubts.counts += 1,
-            (false, false) => return Err(Doubt::Descriptor),
-        }
-        Ok(bits)
-    }))
+    let mut bits = match view.bitmap(&descriptor)? {
+        Ok(bytes) => Bits::from_bytes(&bytes, clusters),
+        Err(doubt) => return Ok(Err(doubt)),
+    };
+    let free = bits.free();
+    tables.mark(superblock, group, &mut bits);
+    if bits.free() != free {
+        // It calls the filesystem's own blocks free: some other block, or one that was never written.
+        return Ok(Err(Doubt::Bitmap));
+    }
+    match (free == descriptor.free_clusters, descriptor.inodes_possible) {
+        (true, true) => {}
+        (true, false) => doubts.inodes += 1,
+        (false, true) => doubts.counts += 1,
+        (false, false) => return Ok(Err(Doubt::Descriptor)),
+    }
+    Ok(Ok(bits))
 }
 
 /// Adds what the unreplayed disk calls used. Its sums are not asked for: after a crash its records are of
@@ -151,99 +151,6 @@ fn merge_before(before: &View<'_>, group: u64, bits: &mut Bits) -> Result<(), Re
         ));
     }
     Ok(())
-}
-
-/// Marks the clusters of a group that hold any of these blocks.
-fn mark_blocks(superblock: &Superblock, group: u64, from: u64, to: u64, bits: &mut Bits) {
-    let start = superblock.group_start(group);
-    let per = superblock.cluster_blocks;
-    bits.mark(
-        from.saturating_sub(start) / per,
-        to.saturating_sub(start).div_ceil(per),
-    );
-}
-
-/// The filesystem's own blocks, wherever they lie.
-struct Tables {
-    extents: ExtentMap,
-    /// False where a descriptor was not believed: its tables may be anywhere.
-    complete: bool,
-}
-
-impl Tables {
-    /// `None`: too many pieces.
-    fn read(view: &View<'_>, more: &[Extent]) -> Result<Option<Tables>, ReadError> {
-        let superblock = &view.superblock;
-        let size = superblock.block_size;
-        let mut extents: Vec<Extent> = more.to_vec();
-        let mut complete = true;
-        // Groups laid out together have their bitmaps side by side and their inode tables too: three pieces that grow.
-        let mut growing: [Option<Extent>; 3] = [None; 3];
-        for group in 0..superblock.groups {
-            let found = view.descriptor(group)?.ok();
-            let Some(descriptor) = found.filter(|d| d.inodes_possible) else {
-                complete = false;
-                continue;
-            };
-            let own = [
-                (descriptor.block_bitmap, 1),
-                (descriptor.inode_bitmap, 1),
-                (descriptor.inode_table, superblock.inode_table_blocks()),
-            ];
-            for (piece, (block, count)) in growing.iter_mut().zip(own) {
-                let next = Extent::new(block * size, count * size);
-                *piece = match (*piece, next) {
-                    (Some(done), Some(next)) if done.end() == next.start() => {
-                        Extent::between(done.start(), next.end())
-                    }
-                    (done, next) => {
-                        extents.extend(done);
-                        next
-                    }
-                };
-            }
-            if extents.len() > TABLE_LIMIT {
-                return Ok(None);
-            }
-        }
-        extents.extend(growing.into_iter().flatten());
-        if superblock.has(features::MMP) && superblock.mmp_block < superblock.blocks {
-            extents.extend(Extent::new(superblock.mmp_block * size, size));
-        }
-        Ok(Some(Tables {
-            extents: ExtentMap::from(extents),
-            complete,
-        }))
-    }
-
-    /// Marks the parts that lie in a group, and the group's copy of the superblock.
-    fn mark(&self, superblock: &Superblock, group: u64, bits: &mut Bits) {
-        let size = superblock.block_size;
-        let start = superblock.group_start(group);
-        let end = start + superblock.group_blocks(group);
-        if superblock.has_super(group) {
-            mark_blocks(
-                superblock,
-                group,
-                start,
-                superblock.base_blocks(group).0 + 1,
-                bits,
-            );
-        }
-        let window = Extent::between(start * size, end * size);
-        for own in window
-            .into_iter()
-            .flat_map(|window| self.extents.within(window))
-        {
-            mark_blocks(
-                superblock,
-                group,
-                own.start() / size,
-                own.end().div_ceil(size),
-                bits,
-            );
-        }
-    }
 }
 
 /// What did not add up, in numbers of groups. Each group that is not believed is in the map whole.
@@ -285,7 +192,7 @@ impl fmt::Display for Doubts {
         let groups = [
             (self.unreadable, "whose records cannot be read"),
             (self.descriptors, "whose descriptor is damaged"),
-            (self.bitmaps, "whose bitmap has a wrong checksum"),
+            (self.bitmaps, "whose bitmap is damaged"),
             (self.neighbours, "that may hold tables of a damaged one"),
             (self.inodes, "whose table of inodes is nowhere"),
             (self.counts, "whose bitmap and count of free blocks differ"),
