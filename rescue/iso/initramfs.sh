@@ -12,13 +12,12 @@ build_programs() {
 
 # make_initramfs OUT
 make_initramfs() {
-    local modules=$WORK/modules programs=$WORK/programs
-    rm -rf "$modules" "$programs"
-    add_modules "$modules"
-    add_programs "$programs"
-    pack "$modules" >"$1"
+    rm -rf "$WORK/modules" "$WORK/programs"
+    add_modules "$WORK/modules"
+    add_programs "$WORK/programs"
+    pack "$WORK/modules" >"$1"
     # The next archive begins at a multiple of four bytes: cpio ends with a full block of 512.
-    pack "$programs" | zstd -19 --quiet >>"$1"
+    pack "$WORK/programs" | zstd -19 --quiet >>"$1"
 }
 
 add_programs() {

@@ -9,9 +9,9 @@ try() {
     # shellcheck disable=SC2054
     local words=(
         -name "A made-up PC" -machine q35 -accel "$(fastest_accelerator)" -cpu max -smp 2 -m 1024 -nodefaults
-        -drive "if=none,id=cd,format=raw,readonly=on,media=cdrom,file=$1" -device ide-cd,drive=cd,bootindex=1
+        -drive "if=none,id=cd,format=raw,readonly=on,media=cdrom,file=$1" -device ide-cd,bus=ide.0,drive=cd,bootindex=1
         -drive "if=none,id=system,format=raw,file=$TRY/system.img"
-        -device ide-hd,drive=system,serial=SYSTEM-0001,model=MADE-UP-SYSTEM
+        -device ide-hd,bus=ide.1,drive=system,serial=SYSTEM-0001,model=MADE-UP-SYSTEM
         -drive "if=none,id=empty,format=raw,file=$TRY/empty.img" -device nvme,drive=empty,serial=EMPTY-0002
         -device qemu-xhci,id=xhci
         -drive "if=none,id=stick,format=raw,file=$TRY/stick.img"
