@@ -119,6 +119,8 @@ impl Console {
 
     pub fn close(self) {
         restore();
+        // Dropped, it shows the cursor once more, and panics when the terminal is gone.
+        std::mem::forget(self.terminal);
     }
 }
 

@@ -233,6 +233,9 @@ fn a_disk_that_is_not_there_is_told() {
 fn a_terminal_that_goes_away_ends_the_program() {
     let dir = tempfile::tempdir().unwrap();
     let pty = nix::pty::openpty(None, None).unwrap();
+    // The copy is not handed on to the program, which would keep its own terminal alive with it.
+    let mut master = fs::File::from(pty.master.try_clone().unwrap());
+    drop(pty.master);
     let slave = || Stdio::from(pty.slave.try_clone().unwrap());
     let mut program = Command::new(env!("CARGO_BIN_EXE_rescue-tui"))
         .env("TERM", "xterm")
@@ -243,7 +246,6 @@ fn a_terminal_that_goes_away_ends_the_program() {
         .spawn()
         .unwrap();
     drop(pty.slave);
-    let mut master = fs::File::from(pty.master);
     let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
     while !String::from_utf8_lossy(&shown).contains("Leave") {
         let len = master.read(&mut piece).unwrap();
