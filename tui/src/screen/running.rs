@@ -217,13 +217,16 @@ impl Running {
             ..inner
         };
         gauge(done, total, theme, bar, buf);
-        let percent = percent(done, total);
-        buf.set_string(
-            bar.right(),
-            bar.y,
-            format!("{percent:>4} %"),
-            theme.strong(),
-        );
+        // A step that does not count has no percentage.
+        if self.progress.is_some() {
+            let percent = percent(done, total);
+            buf.set_string(
+                bar.right(),
+                bar.y,
+                format!("{percent:>4} %"),
+                theme.strong(),
+            );
+        }
         let below = Rect {
             y: inner.y + 5,
             height: inner.height.saturating_sub(5),
