@@ -232,7 +232,12 @@ impl Disks {
         let height = u16::try_from(rows.len()).unwrap_or(room).clamp(1, room) + 2;
         let top = Rect { height, ..area };
         let inner = chrome::frame(self.purpose.advice(), theme, top, buf);
-        pick::draw(rows, self.index(world), theme, inner, buf);
+        // A sentence stands in for the disks where there are none.
+        let at = match (&self.at, self.rows(world).next()) {
+            (At::Typed, None) => Some(1),
+            _ => self.index(world),
+        };
+        pick::draw(rows, at, theme, inner, buf);
         let below = Rect {
             y: top.bottom(),
             height: area.height - height,

@@ -341,3 +341,13 @@ fn every_screen_of_a_journey_can_be_left_backwards() {
     }
     assert_eq!(steps, 5);
 }
+
+#[test]
+fn without_any_disk_a_path_can_still_be_typed() {
+    let mut d = Driver::small();
+    d.see(Vec::new());
+    d.keys(&[Key::Enter, Key::Down]);
+    d.shows("► another disk or file:");
+    d.type_in("/tmp/a.disk");
+    d.shows("► another disk or file: /tmp/a.disk");
+}
