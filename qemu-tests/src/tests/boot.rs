@@ -14,6 +14,7 @@ use crate::shell::Shell;
 
 /// Nothing but a shell beside the interface: the job file every boot test hands over.
 const WATCH: &str = "rescue.shell=ttyS1\n";
+const FIRST_FRAME: &str = "RESCUE-TUI: first frame";
 const CHANGE_WITHIN: Duration = Duration::from_secs(60);
 
 pub fn bios_cd(lab: &Lab) -> Outcome {
@@ -318,11 +319,23 @@ fn check_screen(
     ensure(text == rows_columns, || {
         format!("the screen has {text} rows and columns, not {rows_columns}")
     })?;
+    tell_first_frame(shell)?;
     machine_takes_keys(machine, shell)?;
     let shot = screen::size(&machine.screenshot("screen")?)?;
     ensure(shot == *pixels, || {
         format!("the screen has {shot:?}, not {pixels:?}")
     })
+}
+
+/// How long it took from the start of the kernel to the first picture, as the guest's own log has it.
+fn tell_first_frame(shell: &mut Shell) -> Outcome {
+    let log = shell.until("cat /run/rescue/log", FIRST_FRAME, CHANGE_WITHIN)?;
+    let time = log.lines().find_map(|line| line.split(FIRST_FRAME).nth(1));
+    println!(
+        "  from the kernel's start to the first screen:{}",
+        time.unwrap_or_default()
+    );
+    Ok(())
 }
 
 /// A key changes what the interface shows on the first console.
