@@ -144,9 +144,11 @@ fn load(file: &NamedTempFile) -> Vec<u8> {
     std::fs::read(file.path()).unwrap()
 }
 
-/// Small images, and where their own structures lie.
-fn images() -> &'static [(Vec<u8>, Vec<Range<usize>>)] {
-    static IMAGES: OnceLock<Vec<(Vec<u8>, Vec<Range<usize>>)>> = OnceLock::new();
+/// The bytes of an image, and where its own structures lie.
+type Image = (Vec<u8>, Vec<Range<usize>>);
+
+fn images() -> &'static [Image] {
+    static IMAGES: OnceLock<Vec<Image>> = OnceLock::new();
     IMAGES.get_or_init(|| {
         let _alone = alone();
         let files = files();
@@ -228,7 +230,7 @@ fn places(file: &NamedTempFile) -> Vec<Range<usize>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(400), max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(150), max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_bent_image_is_endured(
