@@ -159,7 +159,16 @@ impl Job<'_> {
             cancel: self.cancel,
         };
         let read = meter.read_bytes;
-        let found = check.run(Step::Verify, meter)?;
+        let found = match check.run(Step::Verify, meter) {
+            // The image has its name by now; nothing is left that the same command could go on with.
+            Err(Stop::Cancelled) => {
+                return Ok(Verified::NotDone {
+                    why: "it was cancelled; the image is finished, and 'rescue check' compares it"
+                        .into(),
+                });
+            }
+            found => found?,
+        };
         meter.read_bytes = read;
         Ok(if found.findings.is_clean() {
             Verified::Equal {
