@@ -119,6 +119,15 @@ fn bad_sectors_are_told_and_zero_and_do_not_stop_the_job() {
 }
 
 #[test]
+fn a_bad_sector_in_the_first_mib_is_told_like_any_other() {
+    let bench = Bench::new(8, 13);
+    bench.source.set_bad(map(&[(0x8_0000, 512)]));
+    let report = run(&request(clone("/dev/sda", "/dev/sdb")), &bench.host);
+    assert_eq!(report.outcome.exit_code(), 2, "{report:?}");
+    assert_eq!(report.unreadable, map(&[(0x8_0000, 512)]));
+}
+
+#[test]
 fn the_table_is_the_last_thing_that_is_written() {
     let bench = Bench::new(8, 5);
     let request = request(clone("/dev/sda", "/dev/sdb"));

@@ -1,5 +1,7 @@
 //! Interruptions of every kind: the same command goes on, and never ends in "done" with wrong bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test that stops has failed")]
+
 mod scene;
 
 use std::sync::atomic::AtomicU64;

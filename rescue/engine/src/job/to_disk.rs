@@ -13,7 +13,6 @@ use super::pipeline::{Stages, Stop, run};
 use super::record::Record;
 use super::tuning::Tuning;
 use crate::event::{Cancel, Step};
-use crate::map::Status;
 use crate::request::Verification;
 
 /// The bytes without which nothing on a disk is found: written last, zero until then.
@@ -110,9 +109,9 @@ impl ToDisk<'_> {
             }
             let bad = &slot.fetched.bad;
             bad.iter().for_each(|bad| meter.unreadable(bad));
-            // The head counts as done when it stands on the disk.
+            // The head counts as done when it stands on the disk; what of it is bad stays known.
             record.add(&piece.wanted, bad);
-            record.map.set(head.extent, Status::NonTried);
+            record.map.finished.remove(head.extent);
             meter.advance(piece.wanted_bytes(), piece.window.end());
             self.told(record.checkpoint(sink, meter))
         };
