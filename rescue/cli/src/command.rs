@@ -10,7 +10,7 @@ mod map;
 mod verify;
 
 use engine::host::{Disk, Host};
-use engine::request::{Action, DiskName, Options, Request};
+use engine::request::DiskName;
 use serde::Serialize;
 
 use crate::words::Command;
@@ -19,88 +19,9 @@ use crate::{Exit, Streams};
 pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
     match command {
         Command::Disks { files, output } => disks::run(&files, &output, streams),
-        Command::Image {
-            source,
-            store,
-            name,
-            level,
-            note,
-            coverage,
-            verification,
-            consent,
-            map,
-            output,
-        } => {
-            let options = Options {
-                level,
-                note,
-                coverage: coverage.coverage(),
-                verification: verification.verification(),
-                map: map.path(),
-                ..Options::default()
-            };
-            let action = Action::Image {
-                source,
-                store,
-                name,
-            };
-            job::run(Request { action, options }, &consent, &output, streams)
-        }
-        Command::Restore {
-            image,
-            destination,
-            growth,
-            verification,
-            consent,
-            map,
-            output,
-        } => {
-            let options = Options {
-                growth: growth.growth(),
-                verification: verification.verification(),
-                map: map.path(),
-                ..Options::default()
-            };
-            job::run(
-                Request {
-                    action: Action::Restore { image, destination },
-                    options,
-                },
-                &consent,
-                &output,
-                streams,
-            )
-        }
-        Command::Clone {
-            source,
-            destination,
-            coverage,
-            growth,
-            verification,
-            consent,
-            map,
-            output,
-        } => {
-            let options = Options {
-                coverage: coverage.coverage(),
-                growth: growth.growth(),
-                verification: verification.verification(),
-                map: map.path(),
-                ..Options::default()
-            };
-            job::run(
-                Request {
-                    action: Action::Clone {
-                        source,
-                        destination,
-                    },
-                    options,
-                },
-                &consent,
-                &output,
-                streams,
-            )
-        }
+        Command::Image(w) => job::run(w.request(), &w.consent, &w.output, streams),
+        Command::Restore(w) => job::run(w.request(), &w.consent, &w.output, streams),
+        Command::Clone(w) => job::run(w.request(), &w.consent, &w.output, streams),
         Command::Verify {
             against,
             disk,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use engine::request::{Coverage, DiskName, Growth, Place, Verification};
+use engine::request::{Action, Coverage, DiskName, Growth, Options, Place, Request, Verification};
 
 /// Get a drive out alive: clone, image and restore whole disks, the source never written
 ///
@@ -48,71 +48,21 @@ pub enum Command {
         rescue image old.img . --name old --exact\n\n\
         The image is STORE/NAME.img.zst; `zstd -dc` turns it back into the raw disk.\n\
         An interrupted job goes on when the same command is given again.")]
-    Image {
-        source: DiskName,
-        store: Place,
-        /// The image will be STORE/NAME.img.zst
-        #[arg(long)]
-        name: String,
-        /// Zstandard level, 1 (fast) to 19
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=19))]
-        level: i32,
-        /// A note kept in the image
-        #[arg(long)]
-        note: Option<String>,
-        #[command(flatten)]
-        coverage: Extent,
-        #[command(flatten)]
-        verification: Check,
-        #[command(flatten)]
-        consent: Approval,
-        #[command(flatten)]
-        map: MapFile,
-        #[command(flatten)]
-        output: Output,
-    },
+    Image(ImageWords),
 
     /// Writes an image back onto a disk
     #[command(after_help = "Examples:\n  \
         rescue restore /mnt/backup/laptop.img.zst serial:WD-WX41\n  \
         rescue restore label:BACKUP/pcs/office.img.zst /dev/sdb --approve X41A --grow\n  \
         rescue restore old.img.zst new.img")]
-    Restore {
-        image: Place,
-        destination: DiskName,
-        #[command(flatten)]
-        growth: Grow,
-        #[command(flatten)]
-        verification: Check,
-        #[command(flatten)]
-        consent: Approval,
-        #[command(flatten)]
-        map: MapFile,
-        #[command(flatten)]
-        output: Output,
-    },
+    Restore(RestoreWords),
 
     /// Copies a disk onto another one
     #[command(after_help = "Examples:\n  \
         rescue clone serial:S3Z9NB0K serial:WD-WX41\n  \
         rescue clone /dev/sda /dev/nvme0n1 --approve 7A21 --grow\n  \
         rescue clone failing.img copy.img --exact --map failing.map")]
-    Clone {
-        source: DiskName,
-        destination: DiskName,
-        #[command(flatten)]
-        coverage: Extent,
-        #[command(flatten)]
-        growth: Grow,
-        #[command(flatten)]
-        verification: Check,
-        #[command(flatten)]
-        consent: Approval,
-        #[command(flatten)]
-        map: MapFile,
-        #[command(flatten)]
-        output: Output,
-    },
+    Clone(CloneWords),
 
     /// Compares a disk with the image or the disk it came from
     #[command(after_help = "Examples:\n  \
@@ -154,6 +104,120 @@ pub enum Command {
     /// Writes the manual pages into a directory
     #[command(after_help = "Example:\n  rescue man /usr/local/share/man/man1")]
     Man { directory: PathBuf },
+}
+
+#[derive(Args, Debug)]
+pub struct ImageWords {
+    pub source: DiskName,
+    pub store: Place,
+    /// The image will be STORE/NAME.img.zst
+    #[arg(long)]
+    pub name: String,
+    /// Zstandard level, 1 (fast) to 19
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+    /// A note kept in the image
+    #[arg(long)]
+    pub note: Option<String>,
+    #[command(flatten)]
+    pub coverage: Extent,
+    #[command(flatten)]
+    pub verification: Check,
+    #[command(flatten)]
+    pub consent: Approval,
+    #[command(flatten)]
+    pub map: MapFile,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl ImageWords {
+    pub fn request(&self) -> Request {
+        Request {
+            action: Action::Image {
+                source: self.source.clone(),
+                store: self.store.clone(),
+                name: self.name.clone(),
+            },
+            options: Options {
+                level: self.level,
+                note: self.note.clone(),
+                coverage: self.coverage.coverage(),
+                verification: self.verification.verification(),
+                map: self.map.path(),
+                ..Options::default()
+            },
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct RestoreWords {
+    pub image: Place,
+    pub destination: DiskName,
+    #[command(flatten)]
+    pub growth: Grow,
+    #[command(flatten)]
+    pub verification: Check,
+    #[command(flatten)]
+    pub consent: Approval,
+    #[command(flatten)]
+    pub map: MapFile,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl RestoreWords {
+    pub fn request(&self) -> Request {
+        Request {
+            action: Action::Restore {
+                image: self.image.clone(),
+                destination: self.destination.clone(),
+            },
+            options: Options {
+                growth: self.growth.growth(),
+                verification: self.verification.verification(),
+                map: self.map.path(),
+                ..Options::default()
+            },
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct CloneWords {
+    pub source: DiskName,
+    pub destination: DiskName,
+    #[command(flatten)]
+    pub coverage: Extent,
+    #[command(flatten)]
+    pub growth: Grow,
+    #[command(flatten)]
+    pub verification: Check,
+    #[command(flatten)]
+    pub consent: Approval,
+    #[command(flatten)]
+    pub map: MapFile,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl CloneWords {
+    pub fn request(&self) -> Request {
+        Request {
+            action: Action::Clone {
+                source: self.source.clone(),
+                destination: self.destination.clone(),
+            },
+            options: Options {
+                coverage: self.coverage.coverage(),
+                growth: self.growth.growth(),
+                verification: self.verification.verification(),
+                map: self.map.path(),
+                ..Options::default()
+            },
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use disk::size::Size;
 use engine::host::Host;
 use engine::request::Place;
-use image::manifest::{Manifest, RegionStory};
+use image::manifest::{DiskStory, Manifest, RegionStory};
 use image::reader::Reader;
 
 use crate::words::Output;
@@ -46,30 +46,7 @@ struct Story<'a>(&'a Manifest);
 impl fmt::Display for Story<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Story(manifest) = self;
-        let disk = &manifest.disk;
-        let known = [&disk.vendor, &disk.model]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(" ");
-        let name = if known.is_empty() {
-            disk.path.clone().unwrap_or_default()
-        } else {
-            known
-        };
-        write!(f, "disk       {name}, {}", Size(disk.size_bytes))?;
-        row(f, ", serial ", &disk.serial)?;
-        row(f, ", WWN ", &disk.wwn)?;
-        row(f, ", firmware ", &disk.firmware)?;
-        writeln!(
-            f,
-            ", sectors of {}/{} bytes",
-            disk.logical_sector, disk.physical_sector
-        )?;
-        for system in &disk.systems {
-            writeln!(f, "system     {system}")?;
-        }
+        disk(f, &manifest.disk)?;
         if let Some(table) = &manifest.table {
             writeln!(
                 f,
@@ -105,37 +82,69 @@ impl fmt::Display for Story<'_> {
                 manifest.unreadable.count
             )?;
         }
-        let order = if manifest.in_disk_order {
-            "; zstd -dc gives the raw disk"
-        } else {
-            ""
-        };
-        writeln!(
-            f,
-            "format     level {}, chunks of {}{order}",
-            manifest.level,
-            Size(manifest.chunk_size.into())
-        )?;
-        let (started, ended) = (manifest.started.as_deref(), manifest.ended.as_deref());
-        writeln!(
-            f,
-            "made       {} to {} by {}",
-            started.unwrap_or("?"),
-            ended.unwrap_or("?"),
-            manifest.program
-        )?;
-        if manifest.resumed > 0 {
-            writeln!(f, "           gone on with {} times", manifest.resumed)?;
-        }
-        if let Some(note) = &manifest.note {
-            writeln!(f, "note       {note}")?;
-        }
+        made(f, manifest)?;
         manifest
             .layout_notes
             .iter()
             .chain(&manifest.warnings)
             .try_for_each(|w| writeln!(f, "warning    {w}"))
     }
+}
+
+fn disk(f: &mut fmt::Formatter<'_>, disk: &DiskStory) -> fmt::Result {
+    let known = [&disk.vendor, &disk.model]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let name = if known.is_empty() {
+        disk.path.clone().unwrap_or_default()
+    } else {
+        known
+    };
+    write!(f, "disk       {name}, {}", Size(disk.size_bytes))?;
+    row(f, ", serial ", &disk.serial)?;
+    row(f, ", WWN ", &disk.wwn)?;
+    row(f, ", firmware ", &disk.firmware)?;
+    writeln!(
+        f,
+        ", sectors of {}/{} bytes",
+        disk.logical_sector, disk.physical_sector
+    )?;
+    for system in &disk.systems {
+        writeln!(f, "system     {system}")?;
+    }
+    Ok(())
+}
+
+fn made(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {
+    let order = if manifest.in_disk_order {
+        "; zstd -dc gives the raw disk"
+    } else {
+        ""
+    };
+    writeln!(
+        f,
+        "format     level {}, chunks of {}{order}",
+        manifest.level,
+        Size(manifest.chunk_size.into())
+    )?;
+    let (started, ended) = (manifest.started.as_deref(), manifest.ended.as_deref());
+    writeln!(
+        f,
+        "made       {} to {} by {}",
+        started.unwrap_or("?"),
+        ended.unwrap_or("?"),
+        manifest.program
+    )?;
+    if manifest.resumed > 0 {
+        writeln!(f, "           gone on with {} times", manifest.resumed)?;
+    }
+    if let Some(note) = &manifest.note {
+        writeln!(f, "note       {note}")?;
+    }
+    Ok(())
 }
 
 fn row(f: &mut fmt::Formatter<'_>, words: &str, value: &Option<String>) -> fmt::Result {
