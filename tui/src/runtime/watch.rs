@@ -78,11 +78,16 @@ impl Watch {
     }
 
     fn look(&self) {
+        // At once, whatever the disks take.
+        self.look_at_stores();
         let inventory = match self.disks() {
             Ok(disks) => Inventory::Known(disks.into_iter().map(Arc::new).collect()),
             Err(error) => Inventory::Failed(error.to_string()),
         };
         let _ = self.messages.send(Message::Inventory(inventory));
+    }
+
+    fn look_at_stores(&self) {
         let directories = self.stores.iter().map(|path| {
             let place = self.host.open_place(&Place::Path(path.clone()), None);
             Directory {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the terminal answers when it is asked where its cursor is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

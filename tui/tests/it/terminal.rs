@@ -44,6 +44,7 @@ fn choose_source(tui: &mut Pty, task: &str) {
 fn choose_image(tui: &mut Pty, task: &str) {
     tui.press(task);
     tui.see("Where the image is");
+    tui.see("► store");
     tui.press(ENTER);
     tui.see("before repair.img.zst");
     tui.press(ENTER);
@@ -88,6 +89,7 @@ fn a_disk_is_imaged_restored_verified_and_its_image_checked() {
 
     choose_source(&mut tui, "1");
     tui.see("Where the image is put");
+    tui.see("► store");
     tui.press(ENTER);
     tui.see("Settings");
     // Ctrl-U empties the name that is suggested.
