@@ -82,7 +82,7 @@ struct Watch {
     driver: Driver,
     asked: Option<Request>,
     listed: Option<engine::request::Place>,
-    /// Letters since the last key that is none.
+    /// Letters since the last plan was shown.
     typed: String,
     started: usize,
 }
@@ -90,9 +90,8 @@ struct Watch {
 impl Watch {
     fn press(&mut self, key: Key) {
         let before = self.typed.clone();
-        match key {
-            Key::Char(c) => self.typed.push(c),
-            _ => self.typed.clear(),
+        if let Key::Char(c) = key {
+            self.typed.push(c);
         }
         let effect = self.driver.key(key);
         self.note(effect, &before);
@@ -105,10 +104,12 @@ impl Watch {
             Some(Effect::Start(approved)) => {
                 self.started += 1;
                 if let Some(word) = &approved.plan().word {
-                    assert!(
-                        typed.trim().ends_with(word.as_str()),
-                        "started after '{typed}'"
-                    );
+                    // Keys that move about may stand between them; every letter has to be there.
+                    let mut left: Vec<char> = typed.chars().collect();
+                    for letter in word.chars() {
+                        let at = left.iter().position(|c| *c == letter);
+                        left.remove(at.unwrap_or_else(|| panic!("started after '{typed}'")));
+                    }
                 }
             }
             _ => {}
@@ -117,6 +118,7 @@ impl Watch {
 
     fn answer(&mut self, well: bool) {
         if let Some(request) = self.asked.take() {
+            self.typed.clear();
             let refusal = Refusal::Other {
                 text: "no; do not".into(),
             };
