@@ -14,7 +14,7 @@ usage: bench [--repeat N] [--size-mib N] [--directory DIR] [--rescue PROGRAM] [-
 
 Makes one disk (GPT: FAT32, ext4 with a tree of real files aged by deletes, NTFS with files, swap; free space
 full of stale bytes), then runs every contestant N times, interleaved, and prints medians, peak memory and the ratios
-that are aimed at. DIR should be in memory (default /dev/shm when it has room, else the temporary directory).";
+that are aimed at. DIR should be in memory, outside /dev (default: the temporary directory).";
 
 struct Arguments {
     repeat: usize,
@@ -45,7 +45,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         repeat: 5,
         size_mib: 4096,
-        directory: "/dev/shm".into(),
+        directory: std::env::temp_dir(),
         rescue: beside.unwrap_or_else(|| "rescue".into()),
         only: None,
     };
