@@ -22,13 +22,17 @@ pub fn run(contestants: &[Contestant], repeat: usize) -> std::result::Result<Vec
             }
             let measure = measure::run(&contestant.script)?;
             eprintln!(
-                "round {} of {repeat}: {:<12} {:<34} {:>7.2} s",
+                "round {} of {repeat}: {:<12} {:<40} {:>7.2} s",
                 round + 1,
                 contestant.job,
                 contestant.name,
                 measure.wall_s
             );
             measures.push(measure);
+            for path in &contestant.after {
+                std::fs::remove_file(path)
+                    .map_err(|error| format!("{} did not make {path}: {error}", contestant.name))?;
+            }
         }
     }
     Ok(contestants
@@ -62,7 +66,7 @@ fn medians(contestant: &Contestant, measures: &[Measure]) -> Result {
 
 pub fn print(contestants: &[Contestant], results: &[Result]) {
     println!(
-        "\n{:<12} {:<34} {:>8} {:>8} {:>9} {:>10}",
+        "\n{:<12} {:<40} {:>8} {:>8} {:>9} {:>10}",
         "job", "contestant", "wall s", "cpu s", "peak MiB", "output MB"
     );
     for (contestant, result) in contestants.iter().zip(results) {
@@ -70,7 +74,7 @@ pub fn print(contestants: &[Contestant], results: &[Result]) {
             .output_bytes
             .map_or_else(String::new, |b| format!("{:.1}", b as f64 / 1e6));
         println!(
-            "{:<12} {:<34} {:>8.2} {:>8.2} {:>9.0} {:>10}",
+            "{:<12} {:<40} {:>8.2} {:>8.2} {:>9.0} {:>10}",
             contestant.job, contestant.name, result.wall_s, result.cpu_s, result.peak_mib, output
         );
     }

@@ -7,20 +7,23 @@ use crate::work::Work;
 #[derive(Clone, Debug)]
 pub struct Contestant {
     pub job: &'static str,
-    pub name: &'static str,
-    /// Run, not measured, before each turn: takes away what the last turn left.
+    pub name: String,
+    /// Run, not measured, before each turn.
     pub before: Option<String>,
     pub script: String,
     /// Files whose sizes are the size of the result.
     pub output: Vec<String>,
+    /// Taken away after each turn: what nobody reads later.
+    pub after: Vec<String>,
 }
 
 /// All of them. The images that restore and check read are made by the image contestants of the same round, which
 /// stand before them.
-pub fn all(work: &Work, rescue: &Path) -> Vec<Contestant> {
+pub fn all(work: &Work, rescue: &Path, partclone: Option<&Path>) -> Vec<Contestant> {
     let here = Here {
         work,
         rescue: rescue.display().to_string(),
+        partclone: partclone.map_or_else(String::new, |d| format!("{}/", d.display())),
     };
     [
         here.clone_whole(),
@@ -34,16 +37,32 @@ pub fn all(work: &Work, rescue: &Path) -> Vec<Contestant> {
 
 /// partclone's name for each partition of the work.
 const PARTITIONS: [(u32, &str); 3] = [(1, "vfat"), (2, "ext4"), (3, "ntfs")];
+const PARTS: [&str; 3] = ["out1.img", "out2.img", "out3.img"];
+
+/// partclone's progress thread sleeps a second or two at a time and the program waits for it at the end of each
+/// partition. Without that it is faster than most people ever see it; both are measured.
+#[derive(Clone, Copy)]
+enum Sleeps {
+    AsShipped,
+    Without,
+}
+
+const SLEEPS: [Sleeps; 2] = [Sleeps::AsShipped, Sleeps::Without];
 
 struct Here<'a> {
     work: &'a Work,
     rescue: String,
+    /// Ends in a slash where it is not empty.
+    partclone: String,
 }
 
 impl Here<'_> {
     fn clone_whole(&self) -> Vec<Contestant> {
         let (disk, out) = (self.path("disk.img"), self.path("out.img"));
-        let one = |name, script| self.contestant("clone", name, script, &["out.img"], &[]);
+        let one = |name, script| {
+            self.contestant("clone", name, script)
+                .leaving(&self.all(&["out.img"]))
+        };
         vec![
             one(
                 "rescue",
@@ -61,75 +80,47 @@ impl Here<'_> {
 
     fn clone_used(&self) -> Vec<Contestant> {
         let (disk, out) = (self.path("disk.img"), self.path("out.img"));
-        let parts = self.each(|n, fs| {
-            format!(
-                "partclone.{fs} -q -L /dev/null -b -s {} -o {}",
-                self.part(n),
-                self.path(&format!("out{n}.img"))
-            )
+        let rescue = self.contestant(
+            "clone used",
+            "rescue",
+            format!("{} clone {disk} {out} --no-verify", self.rescue),
+        );
+        let peers = SLEEPS.map(|sleeps| {
+            let script = self.partclone(sleeps, |n, fs| {
+                format!(
+                    "truncate -r {} {out}; {fs} -q -L /dev/null -b -s {} -O {out}",
+                    self.part(n),
+                    self.part(n),
+                    out = self.path(&format!("out{n}.img"))
+                )
+            });
+            self.contestant("clone used", sleeps.name("partclone -b"), script)
+                .leaving(&self.all(&PARTS))
         });
-        let sizes = self.each(|n, _| {
-            format!(
-                "truncate -r {} {}",
-                self.part(n),
-                self.path(&format!("out{n}.img"))
-            )
-        });
-        let outs = ["out1.img", "out2.img", "out3.img"];
-        vec![
-            self.contestant(
-                "clone used",
-                "rescue",
-                format!("{} clone {disk} {out} --no-verify", self.rescue),
-                &["out.img"],
-                &[],
-            ),
-            self.contestant(
-                "clone used",
-                "partclone -b",
-                format!("{sizes}; {parts}"),
-                &outs,
-                &[],
-            ),
-        ]
+        [rescue.leaving(&self.all(&["out.img"]))]
+            .into_iter()
+            .chain(peers)
+            .collect()
     }
 
     fn image(&self) -> Vec<Contestant> {
+        let mut all = Vec::new();
+        for (job, level) in [("image 3", 3), ("image 1", 1)] {
+            all.push(self.ours(job, level));
+            all.extend(SLEEPS.map(|sleeps| self.clonezilla(job, level, sleeps)));
+        }
         let disk = self.path("disk.img");
-        let ours = |level: u32| {
-            format!(
-                "{} image {disk} {} --name ours{level} --level {level} --no-verify",
-                self.rescue,
-                self.path("")
-            )
+        let one = |name, script, file| {
+            self.contestant("image 3", name, script)
+                .giving(&self.all(&[file]))
         };
-        let clonezilla = |level: u32| {
-            self.each(|n, fs| {
-                format!(
-                    "partclone.{fs} -q -L /dev/null -c -s {} -o - | zstd -q -f -T0 -{level} -o {}",
-                    self.part(n),
-                    self.path(&format!("pc{level}-{n}.zst"))
-                )
-            })
-        };
-        let one = |job, name, script, file| self.contestant(job, name, script, &[file], &[file]);
-        vec![
-            one("image 3", "rescue", ours(3), "ours3.img.zst"),
-            self.contestant(
-                "image 3",
-                "partclone | zstd -T0 -3",
-                clonezilla(3),
-                &["pc3-1.zst", "pc3-2.zst", "pc3-3.zst"],
-                &["pc3-1.zst", "pc3-2.zst", "pc3-3.zst"],
-            ),
+        all.extend([
             one(
-                "image 3",
                 "zstd -T0 -3 of the raw disk",
                 format!("zstd -q -f -T0 -3 {disk} -o {}", self.path("raw.zst")),
                 "raw.zst",
             ),
             one(
-                "image 3",
                 "qemu-img convert -c zstd",
                 format!(
                     "qemu-img convert -c -O qcow2 -o compression_type=zstd {disk} {}",
@@ -137,107 +128,127 @@ impl Here<'_> {
                 ),
                 "disk.qcow2",
             ),
-            one("image 1", "rescue", ours(1), "ours1.img.zst"),
-            self.contestant(
-                "image 1",
-                "partclone | zstd -T0 -1",
-                clonezilla(1),
-                &["pc1-1.zst", "pc1-2.zst", "pc1-3.zst"],
-                &["pc1-1.zst", "pc1-2.zst", "pc1-3.zst"],
-            ),
-        ]
+        ]);
+        all
+    }
+
+    fn ours(&self, job: &'static str, level: u32) -> Contestant {
+        let image = self.path(&format!("ours{level}.img.zst"));
+        let script = format!(
+            "{} image {} {} --name ours{level} --level {level} --no-verify",
+            self.rescue,
+            self.path("disk.img"),
+            self.path("")
+        );
+        let made = self.contestant(job, "rescue", script);
+        Contestant {
+            before: Some(format!("rm -f {image}")),
+            ..made.giving(&[image])
+        }
+    }
+
+    /// Its way: each partition through partclone into zstd.
+    fn clonezilla(&self, job: &'static str, level: u32, sleeps: Sleeps) -> Contestant {
+        let image = |n: u32| self.path(&format!("pc{level}-{n}.zst"));
+        let script = self.partclone(sleeps, |n, fs| {
+            format!(
+                "{fs} -q -L /dev/null -c -s {} -o - | zstd -q -f -T0 -{level} -o {}",
+                self.part(n),
+                image(n)
+            )
+        });
+        let name = sleeps.name(&format!("partclone | zstd -T0 -{level}"));
+        self.contestant(job, name, script)
+            .giving(&PARTITIONS.map(|(n, _)| image(n)))
     }
 
     fn restore(&self) -> Vec<Contestant> {
         let (out, ours) = (self.path("out.img"), self.path("ours3.img.zst"));
-        let parts = self.each(|n, _| {
-            let target = self.path(&format!("out{n}.img"));
-            format!("truncate -r {} {target}; zstd -qdc {} | partclone.restore -q -L /dev/null -C -s - -o {target}", self.part(n), self.path(&format!("pc3-{n}.zst")))
-        });
-        vec![
-            self.contestant(
-                "restore",
+        let one = |name: &str, script| {
+            self.contestant("restore", name, script)
+                .leaving(&self.all(&["out.img"]))
+        };
+        let mut all = vec![
+            one(
                 "rescue",
                 format!("{} restore {ours} {out} --no-verify", self.rescue),
-                &["out.img"],
-                &[],
             ),
-            self.contestant(
-                "restore",
-                "zstd -d | partclone.restore",
-                parts,
-                &["out1.img", "out2.img", "out3.img"],
-                &[],
-            ),
-            self.contestant(
-                "restore",
+            one(
                 "zstd -d | dd",
                 format!(
                     "zstd -qdc {} | dd of={out} bs=4M iflag=fullblock status=none",
                     self.path("raw.zst")
                 ),
-                &["out.img"],
-                &[],
             ),
-            self.contestant(
-                "restore",
+            one(
                 "qemu-img convert",
                 format!(
                     "qemu-img convert -f qcow2 -O raw {} {out}",
                     self.path("disk.qcow2")
                 ),
-                &["out.img"],
-                &[],
             ),
-        ]
+        ];
+        all.extend(SLEEPS.map(|sleeps| {
+            let script = self.partclone(sleeps, |n, _| {
+                format!(
+                    "truncate -r {} {out}; zstd -qdc {} | {}partclone.restore -q -L /dev/null -C -s - -O {out}",
+                    self.part(n),
+                    self.path(&format!("pc3-{n}.zst")),
+                    self.partclone,
+                    out = self.path(&format!("out{n}.img"))
+                )
+            });
+            self.contestant("restore", sleeps.name("zstd -d | partclone.restore"), script)
+                .leaving(&self.all(&PARTS))
+        }));
+        all
     }
 
     fn check(&self) -> Vec<Contestant> {
         let ours = self.path("ours3.img.zst");
-        let parts = self.each(|n, _| {
-            format!(
-                "zstd -qdc {} | partclone.chkimg -q -L /dev/null -s -",
-                self.path(&format!("pc3-{n}.zst"))
-            )
-        });
-        vec![
-            self.contestant(
-                "check",
-                "rescue",
-                format!("{} check {ours}", self.rescue),
-                &[],
-                &[],
-            ),
-            self.contestant("check", "zstd -t", format!("zstd -q -t {ours}"), &[], &[]),
-            self.contestant("check", "zstd -d | partclone.chkimg", parts, &[], &[]),
-        ]
+        let mut all = vec![
+            self.contestant("check", "rescue", format!("{} check {ours}", self.rescue)),
+            self.contestant("check", "zstd -t", format!("zstd -q -t {ours}")),
+        ];
+        all.extend(SLEEPS.map(|sleeps| {
+            let script = self.partclone(sleeps, |n, _| {
+                format!(
+                    "zstd -qdc {} | {}partclone.chkimg -L /dev/null -s -",
+                    self.path(&format!("pc3-{n}.zst")),
+                    self.partclone
+                )
+            });
+            self.contestant("check", sleeps.name("zstd -d | partclone.chkimg"), script)
+        }));
+        all
     }
 
-    fn contestant(
-        &self,
-        job: &'static str,
-        name: &'static str,
-        script: String,
-        remove: &[&str],
-        output: &[&str],
-    ) -> Contestant {
-        let all = |names: &[&str]| names.iter().map(|n| self.path(n)).collect::<Vec<_>>();
-        let before = (!remove.is_empty()).then(|| format!("rm -f {}", all(remove).join(" ")));
+    fn contestant(&self, job: &'static str, name: impl Into<String>, script: String) -> Contestant {
         Contestant {
             job,
-            name,
-            before,
+            name: name.into(),
+            before: None,
             script,
-            output: all(output),
+            output: Vec::new(),
+            after: Vec::new(),
         }
     }
 
-    fn each(&self, command: impl Fn(u32, &str) -> String) -> String {
-        PARTITIONS
-            .iter()
-            .map(|(n, fs)| command(*n, fs))
-            .collect::<Vec<_>>()
-            .join(" && ")
+    /// One command for each partition, which is given its number and the program for its filesystem.
+    fn partclone(&self, sleeps: Sleeps, command: impl Fn(u32, &str) -> String) -> String {
+        let each = PARTITIONS
+            .map(|(n, fs)| command(n, &format!("{}partclone.{fs}", self.partclone)))
+            .join(" && ");
+        match sleeps {
+            Sleeps::AsShipped => each,
+            Sleeps::Without => {
+                format!("export LD_PRELOAD={}; {each}", self.path("nosleep.so"))
+            }
+        }
+    }
+
+    fn all(&self, names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| self.path(name)).collect()
     }
 
     fn path(&self, name: &str) -> String {
@@ -246,5 +257,30 @@ impl Here<'_> {
 
     fn part(&self, n: u32) -> String {
         self.path(&format!("p{n}.img"))
+    }
+}
+
+impl Sleeps {
+    fn name(self, name: &str) -> String {
+        match self {
+            Sleeps::AsShipped => name.into(),
+            Sleeps::Without => format!("{name}, no sleeps"),
+        }
+    }
+}
+
+impl Contestant {
+    fn giving(self, output: &[String]) -> Contestant {
+        Contestant {
+            output: output.to_vec(),
+            ..self
+        }
+    }
+
+    fn leaving(self, after: &[String]) -> Contestant {
+        Contestant {
+            after: after.to_vec(),
+            ..self
+        }
     }
 }

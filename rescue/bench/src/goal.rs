@@ -14,109 +14,55 @@ struct Goal {
 enum What {
     /// Our wall time over the peer's.
     Wall,
-    /// Our wall time over what the peer would take without the sleeps of its progress thread: its own time here times
-    /// the factor that was measured once between the two builds (0.3.23 as shipped, 0.3.47 without the sleeps).
-    WallWithoutSleeps { factor: f64 },
     /// Our output over the peer's.
     Size,
-    /// Our own peak in MiB; the peer's name says whose job it is.
+    /// Our own peak in MiB.
     Memory,
 }
 
 const GOALS: &[Goal] = &[
-    Goal {
-        job: "clone",
-        peer: "dd 4M",
-        what: What::Wall,
-        at_most: 0.75,
-    },
-    Goal {
-        job: "clone",
-        peer: "cat",
-        what: What::Wall,
-        at_most: 0.85,
-    },
-    Goal {
-        job: "clone used",
-        peer: "partclone -b",
-        what: What::Wall,
-        at_most: 0.12,
-    },
-    Goal {
-        job: "clone used",
-        peer: "partclone -b",
-        what: What::WallWithoutSleeps { factor: 1.35 / 6.4 },
-        at_most: 0.5,
-    },
-    Goal {
-        job: "image 3",
-        peer: "partclone | zstd -T0 -3",
-        what: What::Wall,
-        at_most: 0.5,
-    },
-    Goal {
-        job: "image 3",
-        peer: "partclone | zstd -T0 -3",
-        what: What::WallWithoutSleeps { factor: 8.4 / 22.4 },
-        at_most: 0.75,
-    },
-    Goal {
-        job: "image 3",
-        peer: "partclone | zstd -T0 -3",
-        what: What::Size,
-        at_most: 1.0,
-    },
-    Goal {
-        job: "image 3",
-        peer: "",
-        what: What::Memory,
-        at_most: 64.0,
-    },
-    Goal {
-        job: "image 1",
-        peer: "partclone | zstd -T0 -1",
-        what: What::WallWithoutSleeps { factor: 8.4 / 22.4 },
-        at_most: 0.5,
-    },
-    Goal {
-        job: "image 1",
-        peer: "partclone | zstd -T0 -1",
-        what: What::Size,
-        at_most: 1.01,
-    },
-    Goal {
-        job: "restore",
-        peer: "zstd -d | partclone.restore",
-        what: What::Wall,
-        at_most: 0.25,
-    },
-    Goal {
-        job: "restore",
-        peer: "zstd -d | partclone.restore",
-        what: What::WallWithoutSleeps {
-            factor: 4.65 / 16.0,
-        },
-        at_most: 0.5,
-    },
-    Goal {
-        job: "restore",
-        peer: "zstd -d | dd",
-        what: What::Wall,
-        at_most: 0.5,
-    },
-    Goal {
-        job: "restore",
-        peer: "",
-        what: What::Memory,
-        at_most: 32.0,
-    },
-    Goal {
-        job: "check",
-        peer: "zstd -t",
-        what: What::Wall,
-        at_most: 0.5,
-    },
+    wall("clone", "dd 4M", 0.75),
+    wall("clone", "cat", 0.85),
+    wall("clone used", "partclone -b", 0.12),
+    wall("clone used", "partclone -b, no sleeps", 0.5),
+    wall("image 3", "partclone | zstd -T0 -3", 0.5),
+    wall("image 3", "partclone | zstd -T0 -3, no sleeps", 0.75),
+    size("image 3", "partclone | zstd -T0 -3", 1.0),
+    memory("image 3", 64.0),
+    wall("image 1", "partclone | zstd -T0 -1, no sleeps", 0.5),
+    size("image 1", "partclone | zstd -T0 -1", 1.01),
+    memory("image 1", 64.0),
+    wall("restore", "zstd -d | partclone.restore", 0.25),
+    wall("restore", "zstd -d | partclone.restore, no sleeps", 0.5),
+    wall("restore", "zstd -d | dd", 0.5),
+    memory("restore", 32.0),
+    wall("check", "zstd -d | partclone.chkimg, no sleeps", 0.5),
+    wall("check", "zstd -t", 0.5),
+    memory("check", 32.0),
 ];
+
+const fn wall(job: &'static str, peer: &'static str, at_most: f64) -> Goal {
+    Goal {
+        job,
+        peer,
+        what: What::Wall,
+        at_most,
+    }
+}
+
+const fn size(job: &'static str, peer: &'static str, at_most: f64) -> Goal {
+    Goal {
+        what: What::Size,
+        ..wall(job, peer, at_most)
+    }
+}
+
+const fn memory(job: &'static str, at_most: f64) -> Goal {
+    Goal {
+        what: What::Memory,
+        ..wall(job, "", at_most)
+    }
+}
 
 /// True when every goal whose contestants ran was met.
 pub fn print(contestants: &[Contestant], results: &[Result]) -> bool {
@@ -142,10 +88,6 @@ pub fn print(contestants: &[Contestant], results: &[Result]) -> bool {
             (What::Wall, Some(peer)) => {
                 (format!("wall / {}", goal.peer), ours.wall_s / peer.wall_s)
             }
-            (What::WallWithoutSleeps { factor }, Some(peer)) => (
-                format!("wall / {} × {factor:.2} (without its sleeps)", goal.peer),
-                ours.wall_s / (peer.wall_s * factor),
-            ),
             (What::Size, Some(peer)) => (
                 format!("size / {}", goal.peer),
                 ours.output_bytes.unwrap_or(0) as f64 / peer.output_bytes.unwrap_or(0) as f64,

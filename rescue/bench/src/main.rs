@@ -10,17 +10,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: bench [--repeat N] [--size-mib N] [--directory DIR] [--rescue PROGRAM] [--only WORD]
+usage: bench [--repeat N] [--size-mib N] [--directory DIR] [--rescue PROGRAM] [--partclone DIR] [--only WORD]
 
 Makes one disk (GPT: FAT32, ext4 with a tree of real files aged by deletes, NTFS with files, swap; free space
 full of stale bytes), then runs every contestant N times, interleaved, and prints medians, peak memory and the ratios
-that are aimed at. DIR should be in memory, outside /dev (default: the temporary directory).";
+that are aimed at. --directory should be in memory, outside /dev (default: the temporary directory), and
+have room for three times the disk. --partclone names the directory of another partclone than the installed one.";
 
 struct Arguments {
     repeat: usize,
     size_mib: u64,
     directory: PathBuf,
     rescue: PathBuf,
+    partclone: Option<PathBuf>,
     only: Option<String>,
 }
 
@@ -47,6 +49,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
         size_mib: 4096,
         directory: std::env::temp_dir(),
         rescue: beside.unwrap_or_else(|| "rescue".into()),
+        partclone: None,
         only: None,
     };
     while let Some(word) = args.next() {
@@ -59,6 +62,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--size-mib" => arguments.size_mib = number(&value()?)?,
             "--directory" => arguments.directory = value()?.into(),
             "--rescue" => arguments.rescue = value()?.into(),
+            "--partclone" => arguments.partclone = Some(value()?.into()),
             "--only" => arguments.only = Some(value()?),
             _ => return Err(format!("unknown word {word}\n{USAGE}")),
         }
@@ -74,7 +78,7 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
     let disk = work::make(&arguments.directory, arguments.size_mib)?;
     println!("{}", disk.described());
-    let mut contestants = contestant::all(&disk, &arguments.rescue);
+    let mut contestants = contestant::all(&disk, &arguments.rescue, arguments.partclone.as_deref());
     if let Some(only) = &arguments.only {
         contestants.retain(|c| c.job.contains(only.as_str()));
     }

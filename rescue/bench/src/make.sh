@@ -3,13 +3,21 @@
 # themselves for the tools that take nothing else.
 set -euo pipefail
 dir=$1 size=$2
-for tool in sgdisk mke2fs debugfs mkntfs ntfscp mkfs.fat mcopy mkswap; do
-    command -v "$tool" >/dev/null || { echo "$tool is missing; install gdisk e2fsprogs ntfs-3g dosfstools mtools util-linux" >&2; exit 1; }
+for tool in cc sgdisk mke2fs debugfs mkntfs ntfscp mkfs.fat mcopy mkswap; do
+    command -v "$tool" >/dev/null || { echo "$tool is missing; install gcc gdisk e2fsprogs ntfs-3g dosfstools mtools util-linux" >&2; exit 1; }
 done
 cd "$dir"
 rm -f disk.img p?.img
 tree=$(mktemp -d "${TMPDIR:-/tmp}/rescue-bench.XXXXXX")
 trap 'rm -rf "$tree"' EXIT
+
+# What takes the sleeps out of a program that is given to it by LD_PRELOAD.
+cc -shared -fPIC -O2 -o nosleep.so -x c - <<'C'
+#include <time.h>
+static void nap(void) { struct timespec t = { 0, 1000000 }; nanosleep(&t, 0); }
+unsigned sleep(unsigned s) { (void)s; nap(); return 0; }
+int usleep(unsigned u) { (void)u; nap(); return 0; }
+C
 
 # Stale bytes: what an old system left behind.
 truncate -s "${size}M" disk.img

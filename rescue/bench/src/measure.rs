@@ -17,7 +17,7 @@ pub struct Measure {
     pub peak_kib: i64,
 }
 
-/// `script` is run by `bash -o pipefail`.
+/// `script` is run by `bash -e -o pipefail`.
 pub fn run(script: &str) -> Result<Measure, String> {
     let exe =
         std::env::current_exe().map_err(|e| format!("the program does not find itself: {e}"))?;
@@ -54,7 +54,7 @@ pub fn wrapper(args: Vec<String>) -> ExitCode {
     };
     let start = Instant::now();
     let status = Command::new("bash")
-        .args(["-o", "pipefail", "-c", script])
+        .args(["-e", "-o", "pipefail", "-c", script])
         .stdout(Stdio::null())
         .status();
     let wall_s = start.elapsed().as_secs_f64();
