@@ -8,6 +8,7 @@ pub mod lab;
 pub mod machine;
 pub mod qmp;
 pub mod screen;
+pub mod seat;
 pub mod serial;
 pub mod shell;
 

@@ -1,6 +1,7 @@
 //! One serial line of a machine: everything it said, and waiting for it to say something.
 
 use std::io::{Read, Write};
+use std::num::NonZeroU16;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,6 +14,8 @@ use crate::qmp::connect_soon;
 /// Where is the cursor? A program that has sent it to the far corner learns the terminal's size.
 const QUESTION: &[u8] = b"\x1b[6n";
 const ANSWER: &[u8] = b"\x1b[24;80R";
+const ROWS: NonZeroU16 = NonZeroU16::new(24).expect("24 is not 0");
+const COLUMNS: NonZeroU16 = NonZeroU16::new(80).expect("80 is not 0");
 
 /// Who is at our end of the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +26,22 @@ pub enum End {
     Plain,
 }
 
-#[derive(Debug, Default)]
 struct Heard {
-    bytes: Mutex<(Vec<u8>, bool)>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heard").finish_non_exhaustive()
+    }
+}
+
+struct State {
+    bytes: Vec<u8>,
+    ended: bool,
+    /// What a terminal shows of the bytes.
+    screen: vt100::Parser,
 }
 
 #[derive(Debug)]
@@ -43,7 +58,15 @@ impl Serial {
     pub fn connect(socket: &Path, end: End) -> Outcome<Self> {
         let to = connect_soon(socket)?;
         let mut from = to.try_clone().doing("a serial line")?;
-        let heard = Arc::new(Heard::default());
+        let state = State {
+            bytes: Vec::new(),
+            ended: false,
+            screen: vt100::Parser::new(ROWS, COLUMNS, 0),
+        };
+        let heard = Arc::new(Heard {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
         let mut answers = to.try_clone().doing("a serial line")?;
         let told = Arc::clone(&heard);
         thread::spawn(move || {
@@ -52,15 +75,16 @@ impl Serial {
             loop {
                 let len = from.read(&mut piece).unwrap_or(0);
                 let mut state = lock(&told);
-                state.0.extend_from_slice(&piece[..len]);
-                state.1 = len == 0;
+                state.bytes.extend_from_slice(&piece[..len]);
+                state.screen.process(&piece[..len]);
+                state.ended = len == 0;
                 let mut asked = 0;
-                while let Some(at) = find(&state.0[scanned..], QUESTION) {
+                while let Some(at) = find(&state.bytes[scanned..], QUESTION) {
                     scanned += at + QUESTION.len();
                     asked += 1;
                 }
                 // The rest may hold the beginning of a question.
-                scanned = scanned.max(state.0.len().saturating_sub(QUESTION.len()));
+                scanned = scanned.max(state.bytes.len().saturating_sub(QUESTION.len()));
                 drop(state);
                 told.changed.notify_all();
                 if end == End::Terminal {
@@ -91,15 +115,15 @@ impl Serial {
         let end = Instant::now() + within;
         let mut state = lock(&self.heard);
         loop {
-            let rest = &state.0[self.seen..];
+            let rest = &state.bytes[self.seen..];
             if let Some(at) = find(rest, text.as_bytes()) {
                 let before = String::from_utf8_lossy(&rest[..at]).into_owned();
                 self.seen += at + text.len();
                 return Ok(before);
             }
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.1 {
-                let why = if state.1 {
+            if left.is_zero() || state.ended {
+                let why = if state.ended {
                     "the machine ended"
                 } else {
                     "no answer"
@@ -118,14 +142,19 @@ impl Serial {
         }
     }
 
+    /// What stands on a terminal of 80 columns and 24 rows now.
+    pub fn shown(&self) -> String {
+        lock(&self.heard).screen.screen().contents()
+    }
+
     /// All that was ever said.
     pub fn everything(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.heard).0).into_owned()
+        String::from_utf8_lossy(&lock(&self.heard).bytes).into_owned()
     }
 }
 
-fn lock(heard: &Heard) -> std::sync::MutexGuard<'_, (Vec<u8>, bool)> {
-    heard.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(heard: &Heard) -> std::sync::MutexGuard<'_, State> {
+    heard.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
@@ -164,6 +193,14 @@ mod tests {
         assert_eq!(serial.expect("one", wait).unwrap(), "");
         assert_eq!(serial.expect("one", wait).unwrap(), " two ");
         assert!(serial.expect("one", wait).is_err());
+    }
+
+    #[test]
+    fn what_was_overwritten_is_said_but_no_longer_shown() {
+        let (_folder, mut serial) = line("first\x1b[2J\x1b[3;2Hsecond");
+        serial.expect("second", Duration::from_secs(5)).unwrap();
+        assert_eq!(serial.shown().trim(), "second");
+        assert!(serial.everything().contains("first"));
     }
 
     #[test]

@@ -2,8 +2,13 @@
 
 mod boot;
 mod consoles;
+mod data;
 mod disks;
+mod grow;
 mod jobs;
+mod memory;
+mod pulled;
+mod screens;
 mod system;
 
 use crate::runner::{Test, When};
@@ -31,8 +36,24 @@ pub const TESTS: &[Test] = &[
         system::gpt_system_imaged_restored_and_boots,
     ),
     always(
+        "gpt_system_imaged_and_restored_by_keys",
+        screens::gpt_system_imaged_and_restored_by_keys,
+    ),
+    always(
         "mbr_system_cloned_and_boots",
         system::mbr_system_cloned_and_boots,
+    ),
+    always(
+        "imaged_checked_and_restored_on_384_mib",
+        memory::imaged_checked_and_restored_on_384_mib,
+    ),
+    always(
+        "source_pulled_while_it_is_imaged",
+        pulled::source_pulled_while_it_is_imaged,
+    ),
+    always(
+        "clone_grows_the_last_ext4_partition",
+        grow::clone_grows_the_last_ext4_partition,
     ),
     always(
         "secure_boot_usb_without_the_stick",
@@ -55,6 +76,14 @@ pub const TESTS: &[Test] = &[
     all(
         "gpt_system_cloned_and_boots",
         system::gpt_system_cloned_and_boots,
+    ),
+    all(
+        "mbr_system_cloned_by_keys",
+        screens::mbr_system_cloned_by_keys,
+    ),
+    all(
+        "restore_grows_the_last_ext4_partition",
+        grow::restore_grows_the_last_ext4_partition,
     ),
     all("secure_boot_cd", boot::secure_boot_cd),
     all(

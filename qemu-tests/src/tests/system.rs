@@ -13,11 +13,11 @@ use crate::lab::{Lab, digest};
 use crate::machine::{BOOT_WITHIN, Machine, Running};
 
 /// Reading, compressing and reading back 600 MB without KVM, beside another machine.
-const JOB_WITHIN: Duration = Duration::from_secs(900);
-const SWITCHED_OFF_WITHIN: Duration = Duration::from_secs(120);
+pub(super) const JOB_WITHIN: Duration = Duration::from_secs(900);
+pub(super) const SWITCHED_OFF_WITHIN: Duration = Duration::from_secs(120);
 
 /// A disk from `disks/system`, with what it has to say of itself.
-struct System {
+pub(super) struct System {
     disk: PathBuf,
     firmware: Firmware,
     /// What it prints when it boots.
@@ -32,7 +32,7 @@ static MAKING: Mutex<()> = Mutex::new(());
 
 impl System {
     /// A copy of the system disk for this test; the disk is made the first time it is asked for.
-    fn get(lab: &Lab, scheme: &str, firmware: Firmware) -> Outcome<System> {
+    pub(super) fn get(lab: &Lab, scheme: &str, firmware: Firmware) -> Outcome<System> {
         let cache = Path::new("build/cache/systems");
         let made = cache.join(format!("{scheme}.img"));
         let recipe = Path::new("qemu-tests/disks/system");
@@ -72,11 +72,11 @@ impl System {
         })
     }
 
-    fn source(&self) -> Drive {
+    pub(super) fn source(&self) -> Drive {
         Drive::new(Bus::Ahci, &self.disk, "SOURCE-0001")
     }
 
-    fn assert_untouched(&self) -> Outcome {
+    pub(super) fn assert_untouched(&self) -> Outcome {
         let now = digest(&self.disk)?;
         ensure(now == self.whole, || {
             "the source disk has changed".to_owned()
@@ -84,7 +84,7 @@ impl System {
     }
 
     /// The disk boots without us and finds every file as it was; its checkers find nothing.
-    fn assert_boots(&self, lab: &Lab, bus: Bus, disk: &Path) -> Outcome {
+    pub(super) fn assert_boots(&self, lab: &Lab, bus: Bus, disk: &Path) -> Outcome {
         script("check", &[disk, Path::new(&self.documents)])?;
         let machine =
             Machine::new(self.firmware).drive(Drive::new(bus, disk, "RESTORED-1").first_to_boot());
@@ -101,7 +101,7 @@ fn absolute(path: &Path) -> Outcome<String> {
     Ok(path.display().to_string())
 }
 
-fn script(name: &str, words: &[&Path]) -> Outcome {
+pub(super) fn script(name: &str, words: &[&Path]) -> Outcome {
     let output = Command::new(Path::new("qemu-tests/disks").join(name))
         .args(words)
         .output()
@@ -115,7 +115,7 @@ fn script(name: &str, words: &[&Path]) -> Outcome {
 }
 
 /// A disk in a USB case with one ext4 partition for images.
-fn store(lab: &Lab) -> Outcome<PathBuf> {
+pub(super) fn store(lab: &Lab) -> Outcome<PathBuf> {
     let disk = lab.blank("store.img", 1000)?;
     let name = disk.display().to_string();
     lab.tool("gdisk", "sgdisk", &["--clear", "--new=1:1M:0", &name])?;
@@ -138,7 +138,7 @@ fn store(lab: &Lab) -> Outcome<PathBuf> {
 }
 
 /// The image of the product, unattended: started from the CD, handed its commands in a file.
-fn unattended(
+pub(super) fn unattended(
     lab: &Lab,
     firmware: Firmware,
     drives: &[Drive],
@@ -153,7 +153,7 @@ fn unattended(
 }
 
 /// Waits for command `number` to end well, and returns what was said until then.
-fn done(running: &mut Running, number: usize) -> Outcome<String> {
+pub(super) fn done(running: &mut Running, number: usize) -> Outcome<String> {
     let said = running
         .console
         .expect(&format!("RESCUE-RUN: {number} exit "), JOB_WITHIN)?;
@@ -172,7 +172,7 @@ fn tail(text: &str) -> String {
 }
 
 /// The kernel's own count for the source is zero, and it stood read-only.
-fn assert_source_untouched_in(said: &str) -> Outcome {
+pub(super) fn assert_source_untouched_in(said: &str) -> Outcome {
     let line = said
         .lines()
         .map(str::trim_start)
