@@ -161,7 +161,7 @@ impl Host for Linux {
         let path = find::path_of(self, identity)?;
         let node = Node::open(&path, Access::Read, &self.roots.sys)
             .map_err(|error| open_trouble(&path, &error, "another program has it"))?;
-        Ok(Box::new(DirectSource::new(node)))
+        Ok(Box::new(DirectSource::new(node.of_disk(identity))))
     }
 
     fn identify(&self, known: &Identity) -> Result<Identity, HostError> {

@@ -38,7 +38,7 @@ pub fn open(
     if node.device_number().map_err(failed)? != claim.device_number().map_err(failed)? {
         return Err(changed(identity));
     }
-    Ok(DirectSink::claimed(node, claim))
+    Ok(DirectSink::claimed(node.of_disk(identity), claim))
 }
 
 /// A regular file that exists.

@@ -15,6 +15,7 @@ use nix::libc;
 use nix::sys::stat::{major, minor};
 
 use crate::host::HostError;
+use crate::identity::Identity;
 use crate::linux::ioctl;
 
 /// Direct I/O on a file wants whole blocks of its filesystem's device; no device has larger ones.
@@ -24,6 +25,8 @@ const FILE_BLOCK: u32 = 4096;
 pub struct Node {
     pub file: File,
     pub path: PathBuf,
+    /// In sentences about its trouble.
+    pub title: String,
     pub kind: Kind,
     pub geometry: Geometry,
     /// False once the filesystem below said that it has no direct I/O.
@@ -96,12 +99,22 @@ impl Node {
         };
         Ok(Node {
             file,
+            title: path.display().to_string(),
             path: path.to_owned(),
             kind,
             geometry,
             direct: AtomicBool::new(direct),
             presence,
         })
+    }
+
+    /// The path alone says little: a disk that is connected again often has another one.
+    #[must_use]
+    pub fn of_disk(mut self, identity: &Identity) -> Node {
+        if identity.file.is_none() {
+            self.title = format!("{} ({identity})", self.path.display());
+        }
+        self
     }
 
     pub fn device_number(&self) -> io::Result<u64> {
@@ -136,12 +149,12 @@ impl Node {
     }
 
     pub fn read_trouble(&self, error: &io::Error, extent: Extent) -> ReadError {
-        let what = self.path.display();
+        let what = &self.title;
         match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-            Errno::ENODEV | Errno::ENXIO | Errno::ENOMEDIUM => ReadError::Gone(what.to_string()),
+            Errno::ENODEV | Errno::ENXIO | Errno::ENOMEDIUM => ReadError::Gone(what.clone()),
             errno if is_medium_error(errno) => {
                 if self.is_gone() {
-                    ReadError::Gone(what.to_string())
+                    ReadError::Gone(what.clone())
                 } else {
                     ReadError::Unreadable(extent)
                 }
@@ -154,7 +167,7 @@ impl Node {
     }
 
     pub fn write_trouble(&self, error: &io::Error, extent: Extent) -> WriteError {
-        let what = self.path.display().to_string();
+        let what = self.title.clone();
         match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
             Errno::ENODEV | Errno::ENXIO | Errno::ENOMEDIUM => WriteError::Gone(what),
             // A pulled NVMe drive answers writes with ENOSPC.

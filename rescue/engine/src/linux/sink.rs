@@ -98,7 +98,7 @@ impl DirectSink {
         }
         Err(WriteError::Fault(format!(
             "{len} bytes at {offset} lie beyond the end of {} at {size_bytes}; choose a larger destination",
-            self.node.path.display()
+            self.node.title
         )))
     }
 

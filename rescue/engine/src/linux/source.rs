@@ -82,9 +82,9 @@ impl DirectSource {
         if filled >= wanted {
             return Ok(());
         }
-        let what = self.node.path.display();
+        let what = &self.node.title;
         Err(if self.node.is_gone() {
-            ReadError::Gone(what.to_string())
+            ReadError::Gone(what.clone())
         } else {
             ReadError::Fault(format!(
                 "{what} became shorter while it was read; leave it alone and repeat the command"
