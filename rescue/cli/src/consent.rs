@@ -10,7 +10,7 @@ pub fn get(
     approve: Option<&str>,
     streams: &mut Streams<'_>,
 ) -> Result<Consent, String> {
-    let Some(word) = &plan.word else {
+    let Some(word) = plan.word() else {
         return Ok(Consent::NothingOverwritten);
     };
     if let Some(given) = approve {

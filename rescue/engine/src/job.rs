@@ -108,6 +108,7 @@ impl Job<'_> {
     }
 
     fn carry_out(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
+        self.may_write()?;
         self.same_disks()?;
         let source = self.plan.source.as_ref().map(|disk| &disk.identity);
         let permits: Vec<&WritePermit> = self.permits.iter().collect();
@@ -126,6 +127,21 @@ impl Job<'_> {
         });
         report.disks = counters.again(self.host);
         ended
+    }
+
+    /// A job that writes has a permit for what it writes.
+    fn may_write(&self) -> Result<(), Stop> {
+        match self.plan.request.action {
+            Action::Clone { .. } | Action::Image { .. } | Action::Restore { .. }
+                if self.permits.is_empty() =>
+            {
+                Err(Stop::Fault(
+                    "this plan may write nothing; nothing was written; make a plan of its request"
+                        .into(),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What was planned with must still be what is there.

@@ -3,6 +3,7 @@
 mod clone;
 mod find;
 mod imaging;
+mod look;
 mod onto;
 mod opened;
 mod prepare;
@@ -19,6 +20,7 @@ use disk::table::edit::Patch;
 use serde::Serialize;
 
 pub(crate) use imaging::fingerprint;
+pub use look::Shown;
 pub use prepare::prepare;
 pub use refusal::Refusal;
 pub(crate) use verify::with_patches;
@@ -31,43 +33,69 @@ use crate::permit::{Target, WritePermit};
 use crate::request::Request;
 
 /// A job that may run once somebody consents to it. Nothing was changed to make it.
+///
+/// Only [`prepare`] decides what a plan may write. Nobody else can put a destination into one, or change the word:
+///
+/// ```compile_fail,E0616
+/// # fn f(plan: &mut engine::plan::Plan, other: engine::permit::Target) {
+/// plan.targets.push(other);
+/// # }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # fn f(plan: &mut engine::plan::Plan) {
+/// plan.word = None;
+/// # }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # fn f(plan: &mut engine::plan::Plan, other: engine::request::Request) {
+/// plan.request = other;
+/// # }
+/// ```
+///
+/// ```compile_fail,E0451
+/// # fn f(plan: engine::plan::Plan) -> engine::plan::Plan {
+/// engine::plan::Plan { done: Default::default(), ..plan }
+/// # }
+/// ```
 #[derive(Debug, Serialize)]
 pub struct Plan {
     /// In JSON the command line that asks for it.
-    pub request: Request,
-    pub source: Option<Disk>,
+    pub(crate) request: Request,
+    pub(crate) source: Option<Disk>,
     /// A disk or regular file that exists now and will be written or compared.
-    pub destination: Option<Disk>,
+    pub(crate) destination: Option<Disk>,
     /// A regular file that the job will make.
-    pub new_file: Option<NewFile>,
-    pub store: Option<StoreFacts>,
-    pub image: Option<ImageFacts>,
+    pub(crate) new_file: Option<NewFile>,
+    pub(crate) store: Option<StoreFacts>,
+    pub(crate) image: Option<ImageFacts>,
     /// Bytes to be read from the source, as offsets of the disk.
     #[serde(skip)]
-    pub used: ExtentMap,
-    pub used_bytes: u64,
+    pub(crate) used: ExtentMap,
+    pub(crate) used_bytes: u64,
     /// What a person reads before consenting, line by line.
-    pub lines: Vec<String>,
-    pub warnings: Vec<String>,
+    pub(crate) lines: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// The word that consents; `None` where nothing existing is overwritten.
-    pub word: Option<String>,
+    word: Option<String>,
     /// What the job may write, and nothing else.
-    pub targets: Vec<Target>,
+    targets: Vec<Target>,
     /// Where the job keeps its state.
-    pub state: Option<StateFile>,
+    pub(crate) state: Option<StateFile>,
     /// Between what the job is, for its state file.
     #[serde(skip)]
-    pub ends: Option<Ends>,
+    pub(crate) ends: Option<Ends>,
     /// What an earlier, interrupted run did.
     #[serde(skip)]
-    pub done: Map,
+    pub(crate) done: Map,
     /// What stands elsewhere on the destination than on the source: the table of a larger disk.
     #[serde(skip)]
-    pub patches: Vec<Patch>,
+    pub(crate) patches: Vec<Patch>,
     /// The partition that grows into the room of a larger disk.
-    pub grows: Option<u32>,
+    pub(crate) grows: Option<u32>,
     /// The other disks of the machine: protected, and their counters reported.
-    pub bystanders: Vec<Identity>,
+    pub(crate) bystanders: Vec<Identity>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

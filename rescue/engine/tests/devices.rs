@@ -36,7 +36,7 @@ fn approved(host: &dyn Host, source: &Path, destination: &Path) -> Approved {
         },
     };
     let plan = prepare(&request, host).unwrap();
-    let word = plan.word.clone().unwrap();
+    let word = plan.word().unwrap().to_owned();
     plan.approve(&Consent::Word(word)).unwrap()
 }
 

@@ -126,8 +126,8 @@ fn planned(action: Action, options: Options) -> Plan {
 /// Plans it, consents, runs it.
 fn done(action: Action, options: Options) -> Report {
     let plan = planned(action, options);
-    let consent = match &plan.word {
-        Some(word) => Consent::Word(word.clone()),
+    let consent = match plan.word() {
+        Some(word) => Consent::Word(word.into()),
         None => Consent::NothingOverwritten,
     };
     let approved = plan.approve(&consent).unwrap();

@@ -102,14 +102,14 @@ fn a_new_file_that_was_begun_is_gone_on_with_by_the_same_words_and_no_other_cons
         bench.host.states(),
         [std::path::PathBuf::from("/mnt/copy.img.map")]
     );
-    assert_eq!(prepare(&request, &bench.host).unwrap().word, None);
+    assert_eq!(prepare(&request, &bench.host).unwrap().word(), None);
     let report = run(&request, &bench.host);
     assert_eq!(report.outcome, Outcome::Done, "{report:?}");
     assert!(report.resumed_bytes > 0);
     assert!(bench.host.states().is_empty());
     // By now it is a file like any other.
     assert_eq!(
-        prepare(&request, &bench.host).unwrap().word.as_deref(),
+        prepare(&request, &bench.host).unwrap().word(),
         Some("copy.img")
     );
 }

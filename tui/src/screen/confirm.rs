@@ -76,7 +76,7 @@ impl Confirm {
     pub fn title(&self) -> String {
         format!(
             "{}: your consent",
-            Task::of(&self.plan.request.action).title()
+            Task::of(&self.plan.request().action).title()
         )
     }
 
@@ -98,7 +98,7 @@ impl Confirm {
             height: inner.height - asked,
             ..inner
         };
-        if let Some(disk) = &self.plan.destination {
+        if let Some(disk) = self.plan.destination() {
             draw_disk(disk, theme, above, buf);
         }
         let below = Rect {
@@ -111,7 +111,7 @@ impl Confirm {
 
     fn question(&self, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         let mut lines = vec![Line::raw("")];
-        let words = match &self.plan.destination {
+        let words = match self.plan.destination() {
             Some(disk) => which_word(disk),
             None => "the word that the plan names",
         };

@@ -48,7 +48,7 @@ impl PlanPage {
     }
 
     fn agree(self) -> Next {
-        if self.plan.word.is_some() {
+        if self.plan.word().is_some() {
             return (Confirm::open(self.plan, self.back), None);
         }
         match self.plan.approve(&Consent::NothingOverwritten) {
@@ -58,11 +58,14 @@ impl PlanPage {
     }
 
     pub fn title(&self) -> String {
-        format!("{}: the plan", Task::of(&self.plan.request.action).title())
+        format!(
+            "{}: the plan",
+            Task::of(&self.plan.request().action).title()
+        )
     }
 
     pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
-        let go = match self.plan.word {
+        let go = match self.plan.word() {
             Some(_) => "agree to it",
             None => "start",
         };
@@ -85,13 +88,13 @@ impl PlanPage {
 /// The engine's own words; the command that asks for the same is among them.
 fn lines(plan: &Plan, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
-    for line in &plan.lines {
+    for line in plan.lines() {
         lines.extend(indented(line, theme, columns));
     }
-    if !plan.warnings.is_empty() {
+    if !plan.warnings().is_empty() {
         lines.push(Line::raw(""));
     }
-    for warning in &plan.warnings {
+    for warning in plan.warnings() {
         lines.extend(text::paragraph(
             "! ",
             &theme.clean(warning),

@@ -60,22 +60,21 @@ impl Running {
     pub fn start(approved: Approved) -> Next {
         let plan = approved.plan();
         let size = plan
-            .source
-            .as_ref()
-            .map_or(plan.used.end(), |d| d.identity.size_bytes);
+            .source()
+            .map_or(plan.used().end(), |d| d.identity.size_bytes);
         let running = Running {
-            task: Task::of(&plan.request.action),
-            command: plan.request.to_string(),
+            task: Task::of(&plan.request().action),
+            command: plan.request().to_string(),
             from: from(plan),
             to: to(plan),
             steps: Vec::new(),
             step: None,
             progress: None,
-            strip: Strip::new(size, &plan.used),
+            strip: Strip::new(size, plan.used()),
             unreadable: Unreadable::default(),
             warnings: Vec::new(),
             stop: Stop::Not,
-            beside: match &plan.request.action {
+            beside: match &plan.request().action {
                 Action::Image {
                     store: Place::Path(dir),
                     ..
@@ -297,7 +296,7 @@ impl Running {
 }
 
 fn from(plan: &Plan) -> String {
-    match (&plan.source, &plan.image) {
+    match (plan.source(), plan.image()) {
         (Some(disk), _) => disk.identity.to_string(),
         (None, Some(image)) => image.title.clone(),
         (None, None) => "-".into(),
@@ -305,12 +304,9 @@ fn from(plan: &Plan) -> String {
 }
 
 fn to(plan: &Plan) -> String {
-    match (&plan.request.action, &plan.destination, &plan.new_file) {
+    match (&plan.request().action, plan.destination(), plan.new_file()) {
         (Action::Image { store, name, .. }, ..) => {
-            let store = plan
-                .store
-                .as_ref()
-                .map_or(store.to_string(), |s| s.title.clone());
+            let store = plan.store().map_or(store.to_string(), |s| s.title.clone());
             format!("{name} in {store}")
         }
         (_, Some(disk), _) => disk.identity.to_string(),

@@ -71,7 +71,7 @@ fn a_disk_is_imaged_onto_the_usb_disk() {
     let Some(Effect::Start(approved)) = d.key(Key::Enter) else {
         panic!("the job did not start")
     };
-    assert_eq!(approved.plan().request, request);
+    assert_eq!(*approved.plan().request(), request);
     d.event(Event::Started {
         steps: vec![Step::Copy],
     });

@@ -11,7 +11,7 @@ use disk::table::{Partition, Role, Scheme, Table};
 use engine::event::Event;
 use engine::host::{Disk, Transport};
 use engine::identity::{Fingerprint, Identity};
-use engine::plan::{Plan, Refusal};
+use engine::plan::{Plan, Refusal, Shown};
 use engine::report::{DiskReport, DiskRole, Outcome, Report, Verified};
 use engine::request::{Action, Request};
 use ratatui::buffer::Buffer;
@@ -335,16 +335,8 @@ pub fn plan(request: &Request) -> Plan {
         Action::Verify { .. } => (None, Some(system_disk())),
         Action::Check { .. } => (None, None),
     };
-    let overwrites = matches!(
-        request.action,
-        Action::Clone { .. } | Action::Restore { .. }
-    );
-    let used = system_disk().layout.unwrap().used();
-    Plan {
-        request: request.clone(),
-        word: destination.as_ref().filter(|_| overwrites).map(|d| d.identity.word()),
-        used_bytes: used.total_bytes(),
-        used,
+    let shown = Shown {
+        used: system_disk().layout.unwrap().used(),
         lines: [
             "clone what is in use: 361 GB of 1.0 TB",
             "source: /dev/nvme0n1 (Samsung SSD 980 PRO 1TB, serial S5GXNX0T123456K), NVMe, 1.0 TB",
@@ -364,8 +356,8 @@ pub fn plan(request: &Request) -> Plan {
         ],
         source,
         destination,
-        ..Plan::of(request)
-    }
+    };
+    Plan::shown(request, shown)
 }
 
 pub fn report(command: &str, outcome: Outcome) -> Report {

@@ -103,7 +103,7 @@ impl Watch {
             Some(Effect::List(place)) => self.listed = Some(place),
             Some(Effect::Start(approved)) => {
                 self.started += 1;
-                if let Some(word) = &approved.plan().word {
+                if let Some(word) = approved.plan().word() {
                     // Keys that move about may stand between them; every letter has to be there.
                     let mut left: Vec<char> = typed.chars().collect();
                     for letter in word.chars() {

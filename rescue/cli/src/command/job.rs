@@ -79,10 +79,10 @@ fn with_signals<T>(cancel: &Cancel, job: impl FnOnce() -> T) -> T {
 }
 
 fn show(plan: &Plan, streams: &mut Streams<'_>) {
-    for line in &plan.lines {
+    for line in plan.lines() {
         let _ = writeln!(streams.err, "{line}");
     }
-    for warning in &plan.warnings {
+    for warning in plan.warnings() {
         let _ = writeln!(streams.err, "warning: {warning}");
     }
 }
@@ -120,9 +120,9 @@ fn no_consent(plan: &Plan, sentence: String, output: &Output, streams: &mut Stre
     super::json(
         &NoConsent {
             refused: [&sentence],
-            plan: &plan.lines,
-            warnings: &plan.warnings,
-            word: &plan.word,
+            plan: plan.lines(),
+            warnings: plan.warnings(),
+            word: plan.word(),
         },
         exit,
         streams,
@@ -135,7 +135,7 @@ struct NoConsent<'a> {
     refused: [&'a str; 1],
     plan: &'a [String],
     warnings: &'a [String],
-    word: &'a Option<String>,
+    word: Option<&'a str>,
 }
 
 fn told(report: &Report, output: &Output, streams: &mut Streams<'_>) -> Exit {

@@ -42,7 +42,7 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
 
 impl Plan {
     /// Nothing decided yet: neither a source nor anything to be written.
-    pub fn of(request: &Request) -> Plan {
+    pub(super) fn of(request: &Request) -> Plan {
         Plan {
             request: request.clone(),
             source: None,

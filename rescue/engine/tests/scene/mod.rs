@@ -228,14 +228,14 @@ pub fn exact(action: Action) -> Request {
 
 pub fn refused(request: &Request, host: &dyn Host) -> Vec<Refusal> {
     match prepare(request, host) {
-        Ok(plan) => panic!("it was planned: {:?}", plan.lines),
+        Ok(plan) => panic!("it was planned: {:?}", plan.lines()),
         Err(refusals) => refusals,
     }
 }
 
 pub fn consented(plan: Plan) -> Approved {
-    let consent = match &plan.word {
-        Some(word) => Consent::Word(word.clone()),
+    let consent = match plan.word() {
+        Some(word) => Consent::Word(word.into()),
         None => Consent::NothingOverwritten,
     };
     plan.approve(&consent).unwrap()
