@@ -50,7 +50,9 @@ fn part(region: &Region, worth: u64) -> Option<Part> {
     };
     let (label, used_bytes) = match content {
         Some(Content::Filesystem(f)) => (f.label.clone(), used_bytes(f)),
-        _ => (None, None),
+        // An empty disk would look like a full one without a word.
+        Some(Content::Unknown(_)) => (Some("not known".into()), None),
+        None => (None, None),
     };
     let name = match label.filter(|l| !l.is_empty()) {
         Some(label) => format!("{name} {label}").trim().to_owned(),
