@@ -71,8 +71,11 @@ build() {
     fi
     ID=$(build_id "$kernel" "$initramfs")
     make_iso "$kernel" "$initramfs" "$out.new"
-    cp "$kernel" "$(dirname "$out")/vmlinuz"
-    cp "$initramfs" "$(dirname "$out")/initrd.img"
+    # Whoever boots the files meanwhile keeps whole ones.
+    cp "$kernel" "$(dirname "$out")/vmlinuz.new"
+    cp "$initramfs" "$(dirname "$out")/initrd.img.new"
+    mv "$(dirname "$out")/vmlinuz.new" "$(dirname "$out")/vmlinuz"
+    mv "$(dirname "$out")/initrd.img.new" "$(dirname "$out")/initrd.img"
     mv "$out.new" "$out"
     tell_sizes "$out"
 }
