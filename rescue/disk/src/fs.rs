@@ -12,6 +12,7 @@ mod named;
 mod ntfs;
 mod swap;
 pub mod tree;
+mod xfs;
 
 use std::fmt;
 
@@ -24,7 +25,7 @@ use tree::{Tree, TreeError};
 /// What a reader found at the start of a partition. Extents and sizes are in bytes from there.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Filesystem {
-    /// As `blkid` names it: `ext2`, `ext3`, `ext4`, `ntfs`, `vfat`, `swap`.
+    /// As `blkid` names it: `ext2`, `ext3`, `ext4`, `ntfs`, `vfat`, `xfs`, `swap`.
     pub kind: String,
     /// What a person calls it where `kind` says less: `FAT12`, `FAT16`, `FAT32`.
     pub variant: Option<String>,
@@ -101,7 +102,7 @@ pub type OpenTree = for<'a> fn(&'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>
 
 /// One filesystem the program knows.
 pub struct Reader {
-    /// Name for messages and tests: `ext`, `ntfs`, `fat`, `swap`.
+    /// Name for messages and tests: `ext`, `ntfs`, `fat`, `xfs`, `swap`.
     pub name: &'static str,
     /// `Ok(None)`: it is not this filesystem. Damage inside one is `Used::Whole` or `State::Dirty`, not an
     /// error; an error is returned only when the bytes themselves could not be had.
@@ -122,6 +123,7 @@ pub const READERS: &[Reader] = &[
     ext::READER,
     ntfs::READER,
     fat::READER,
+    xfs::READER,
     swap::READER,
     named::READER,
     locked::SECOND,
@@ -168,6 +170,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "ext2" | "ext3" | "ext4" => "ext",
         "ntfs" => "ntfs",
         "vfat" => "fat",
+        "xfs" => "xfs",
         "swap" | "swsuspend" => "swap",
         _ => return None,
     };

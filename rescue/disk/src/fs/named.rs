@@ -68,7 +68,6 @@ const KNOWN: &[Known] = &[
         None,
         None,
     ),
-    known("xfs", 0, b"XFSB", Some(32), Some((108, 12))),
     known(
         "btrfs",
         (64 << 10) + 64,

@@ -51,6 +51,12 @@ impl Facts {
                 let used = self.number("clusters")?.checked_sub(self.number("free")?)?;
                 (used * self.number("cluster")?, 0)
             }
+            "xfs" => {
+                let used = self
+                    .number("dblocks")?
+                    .checked_sub(self.number("fdblocks")?)?;
+                (used * self.number("blocksize")?, 0)
+            }
             // fsck counts clusters only; what is before them is used in any case.
             "vfat" if self.get("VERSION") != Some("FAT12") => {
                 let cluster = self.number("cluster")?;

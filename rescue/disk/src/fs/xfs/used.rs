@@ -1,0 +1,153 @@
+//! The used map: everything but what the free-space trees of each group prove free.
+
+use super::free::Run;
+use super::group::View;
+use super::{Trouble, refused};
+use crate::extent::{Extent, ExtentMap};
+use crate::fs::gather::Gather;
+use crate::source::{BlockSource, ReadError};
+
+#[derive(Debug)]
+pub(super) struct Mapped {
+    pub extents: ExtentMap,
+    pub doubts: Doubts,
+}
+
+/// Maps what `now` shows. `before` is the disk without its log replayed, and what the log touches: blocks that
+/// are used there stay used, for a log may also be thrown away (`xfs_repair -L`), and its replay reads what it
+/// changes.
+pub(super) fn map(
+    now: &View<'_>,
+    before: Option<(&View<'_>, &ExtentMap)>,
+) -> Result<Mapped, Trouble> {
+    let superblock = &now.superblock;
+    let mut doubts = Doubts::default();
+    let mut gather = Gather::new(superblock.block_size);
+    let mut counted = 0;
+    for group in 0..superblock.ag_count {
+        let mut free = match group_free(now, group, &mut counted) {
+            Ok(free) => free,
+            Err(Trouble::Read(ReadError::Gone(what))) => {
+                return Err(ReadError::Gone(what).into());
+            }
+            Err(trouble) => {
+                doubts.add(group, &trouble);
+                Vec::new()
+            }
+        };
+        let touched = match before {
+            None => None,
+            Some((before, touched)) => {
+                free = also_free_before(free, before, group)?;
+                Some(touched)
+            }
+        };
+        emit(now, group, &free, touched, &mut gather);
+    }
+    if doubts.groups >= superblock.ag_count {
+        return refused(doubts.sentence().unwrap_or_default());
+    }
+    // While it is mounted the superblock's count is not kept up.
+    if before.is_none() && doubts.groups == 0 && counted != superblock.free_blocks {
+        return refused(format!(
+            "its superblock counts {} free blocks, its groups {counted}",
+            superblock.free_blocks
+        ));
+    }
+    gather.push(superblock.size_bytes(), now.source.size_bytes());
+    Ok(Mapped {
+        extents: gather.finish(),
+        doubts,
+    })
+}
+
+/// Adds to `counted` what the superblock calls free: the trees' own blocks are, where it counts lazily.
+fn group_free(view: &View<'_>, group: u64, counted: &mut u64) -> Result<Vec<Run>, Trouble> {
+    let space = view.free_space(group)?;
+    let runs = view.free(group, &space)?;
+    let trees = if view.superblock.lazy_count {
+        space.tree_blocks
+    } else {
+        0
+    };
+    *counted += space.free_blocks + space.reserve + trees;
+    Ok(runs)
+}
+
+/// Of `free`, what the disk without its log calls free too. After a crash its records are of different ages; where
+/// they cannot be followed the log alone counts.
+fn also_free_before(free: Vec<Run>, before: &View<'_>, group: u64) -> Result<Vec<Run>, Trouble> {
+    let listed = before
+        .free_space(group)
+        .and_then(|space| before.listed(group, space.by_block));
+    let old = match listed {
+        Ok(old) => old,
+        Err(Trouble::Read(ReadError::Gone(what))) => return Err(ReadError::Gone(what).into()),
+        Err(_) => return Ok(free),
+    };
+    let (mut both, mut rest) = (Vec::new(), old.as_slice());
+    for run in free {
+        while let Some((first, tail)) = rest.split_first() {
+            let start = run.start.max(first.start);
+            let end = run.end().min(first.end());
+            if u64::from(start) < end {
+                let count = u32::try_from(end - u64::from(start));
+                both.push(Run {
+                    start,
+                    count: count.expect("a part of a run is no longer than the run"),
+                });
+            }
+            if first.end() > run.end() {
+                break;
+            }
+            rest = tail;
+        }
+    }
+    Ok(both)
+}
+
+/// Pushes what lies between the free runs, and what the log touches inside of them.
+fn emit(
+    view: &View<'_>,
+    group: u64,
+    free: &[Run],
+    touched: Option<&ExtentMap>,
+    gather: &mut Gather,
+) {
+    let superblock = &view.superblock;
+    let place = |block: u64| superblock.group_block(group, block);
+    let mut at = place(0);
+    for run in free {
+        let (start, end) = (place(run.start.into()), place(run.end()));
+        gather.push(at, start);
+        let window = Extent::between(start, end).expect("a run is not empty");
+        for extent in touched.iter().flat_map(|touched| touched.within(window)) {
+            gather.push(extent.start(), extent.end());
+        }
+        at = end;
+    }
+    gather.push(at, place(superblock.group_blocks(group)));
+}
+
+/// Groups that were taken whole.
+#[derive(Default, Debug)]
+pub(super) struct Doubts {
+    pub groups: u64,
+    first: Option<String>,
+}
+
+impl Doubts {
+    fn add(&mut self, group: u64, trouble: &Trouble) {
+        self.groups += 1;
+        self.first
+            .get_or_insert_with(|| format!("allocation group {group} {trouble}"));
+    }
+
+    pub fn sentence(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        Some(match self.groups {
+            1 => format!("{first}; it was taken whole"),
+            many => format!("{first}; {many} such groups were taken whole"),
+        })
+    }
+}
