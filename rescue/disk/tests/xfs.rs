@@ -8,8 +8,8 @@ mod mkfs;
 
 use disk::extent::ExtentMap;
 use disk::fs::{Basis, Filesystem, State, Used, recognise};
-use made::{blank, open, run, write_at};
-use mkfs::{FILL, SUMS, check, copy, free, mounted, restored};
+use made::{open, run, write_at};
+use mkfs::{SUMS, check, copy, cut_off, filled, free, mounted, restored};
 use tempfile::NamedTempFile;
 
 const MIB: u64 = 1 << 20;
@@ -71,13 +71,6 @@ const UNMOUNTED: &[(u64, &[&str])] = &[
     (320 * MIB, &["-m", "crc=0", "-s", "size=4096"]),
 ];
 
-fn filled(size: u64, options: &[&str]) -> NamedTempFile {
-    let file = blank(size);
-    mkfs::mkfs(&file, options);
-    mounted(file.path(), FILL);
-    file
-}
-
 fn assert_exact(file: &NamedTempFile, size: u64, options: &[&str]) {
     let found = read(file);
     let (basis, extents) = map(&found);
@@ -99,20 +92,6 @@ fn every_layout_is_mapped_bit_for_bit_as_xfs_db_lists_it() {
             scope.spawn(move || assert_exact(&mkfs::poured(*size, options), *size, options));
         }
     });
-}
-
-/// Files written and fsynced, others removed, then the power goes.
-const CUT: &str = r#"
-for n in {1..40}; do dd if=/dev/urandom of=new$n bs=64K count=$((n % 5 + 1)) conv=fsync status=none; done
-rm deep/file3000001 deep/er/leaf/*7; for n in {1..60}; do echo $n > many/late$n; done
-mkdir dir; touch dir/name{1..500}; mv link dir; truncate -s 100 deep/sparse; fallocate -l 2M dir/more
-sync dir; find . -name 'new*' | sort | xargs sha256sum; xfs_io -x -c 'shutdown -f' .
-"#;
-
-fn cut_off(size: u64, options: &[&str]) -> (NamedTempFile, String) {
-    let file = filled(size, options);
-    let sums = mounted(file.path(), CUT);
-    (file, sums)
 }
 
 #[test]

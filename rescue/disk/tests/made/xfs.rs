@@ -58,6 +58,29 @@ echo hello > 'deep/grüße 文件'
 sync; rm many/*[147]' x'; rm deep/er/node/*[15]
 "#;
 
+/// Made, mounted, filled and unmounted.
+pub fn filled(size: u64, options: &[&str]) -> NamedTempFile {
+    let file = blank(size);
+    mkfs(&file, options);
+    mounted(file.path(), FILL);
+    file
+}
+
+/// Files written and fsynced, others removed, then the power goes.
+pub const CUT: &str = r#"
+for n in {1..40}; do dd if=/dev/urandom of=new$n bs=64K count=$((n % 5 + 1)) conv=fsync status=none; done
+rm deep/file3000001 deep/er/leaf/*7; for n in {1..60}; do echo $n > many/late$n; done
+mkdir dir; touch dir/name{1..500}; mv link dir; truncate -s 100 deep/sparse; fallocate -l 2M dir/more
+sync dir; find . -name 'new*' | sort | xargs sha256sum; xfs_io -x -c 'shutdown -f' .
+"#;
+
+/// As a power cut leaves it, and the digests of what was fsynced.
+pub fn cut_off(size: u64, options: &[&str]) -> (NamedTempFile, String) {
+    let file = filled(size, options);
+    let sums = mounted(file.path(), CUT);
+    (file, sums)
+}
+
 /// Files put into it by mkfs.xfs itself, for layouts that not every kernel mounts.
 pub fn poured(size: u64, options: &[&str]) -> NamedTempFile {
     let content = NamedTempFile::new().unwrap();

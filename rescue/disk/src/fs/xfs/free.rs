@@ -6,8 +6,8 @@ use super::{Trouble, refused};
 use crate::fields::Fields;
 use crate::source::read_vec;
 
-/// Most free extents of one group kept: 16 MiB of them. A group in more pieces is taken whole.
-const LIMIT: usize = 1 << 21;
+/// Most free extents of one group kept: 4 MiB of them. A group in more pieces is taken whole.
+const LIMIT: usize = 1 << 19;
 
 /// Free blocks of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -151,3 +151,55 @@ fn to_free(bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
     };
     (0..count).map(extent).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_item_of_any_bytes_is_endured(
+            kind in 0x1230u16..0x124C,
+            head in proptest::collection::vec(any::<u8>(), 0..80),
+            lens in proptest::collection::vec(0usize..600, 0..5),
+        ) {
+            let mut first = kind.to_le_bytes().to_vec();
+            first.extend(head);
+            let mut regions = vec![first];
+            regions.extend(lens.iter().map(|len| vec![0xA5; len / 7 * 7 + len % 2 * 128]));
+            let item = Item { regions };
+            if let Some(Change::Buffer(buffer)) = change(&item) {
+                for (at, bytes) in &buffer.regions {
+                    assert!(at + bytes.len() as u64 <= buffer.extent.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_buffer_of_two_runs_has_each_region_at_its_place() {
+        let mut first = vec![0; 24];
+        first[..2].copy_from_slice(&BUFFER.to_le_bytes());
+        first[2] = 3;
+        first[4..6].copy_from_slice(&(5u16 << 11).to_le_bytes());
+        first[6] = 2;
+        first[8] = 9;
+        first[16] = 1;
+        first[20] = 0b1100_0010;
+        let regions = vec![first, vec![1; 128], vec![2; 256]];
+        let item = Item { regions };
+        let Some(Change::Buffer(buffer)) = change(&item) else {
+            panic!("it is a buffer")
+        };
+        assert_eq!(buffer.kind, Kind::Typed(5));
+        assert_eq!(buffer.extent, Extent::new(9 * 512, 1024).unwrap());
+        let places: Vec<_> = buffer
+            .regions
+            .iter()
+            .map(|(at, b)| (*at, b.len()))
+            .collect();
+        assert_eq!(places, [(128, 128), (768, 256)]);
+    }
+}

@@ -9,8 +9,8 @@ use crate::source::{BlockSource, ReadError};
 /// XFS logs buffers in pieces of this size (`XFS_BLF_CHUNK`).
 pub(super) const PIECE: u64 = 128;
 const PIECE_BYTES: usize = 128;
-/// Most pieces kept: 16 MiB of them.
-const LIMIT: usize = 1 << 17;
+/// Most pieces kept: 12 MiB of them.
+const LIMIT: usize = 96 << 10;
 
 /// The newest bytes of each piece that the log holds, by the piece's number on the disk.
 #[derive(Default)]

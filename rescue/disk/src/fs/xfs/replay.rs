@@ -13,7 +13,7 @@ use crate::fields::Fields;
 use crate::source::{BlockSource, read_vec};
 
 /// Most buffers given up, and most extents touched, that are remembered.
-const LIMIT: usize = 1 << 18;
+const LIMIT: usize = 1 << 16;
 const TOO_LARGE: &str = "its log is too large to be replayed in memory";
 const DAMAGED: &str = "its log holds something that is damaged or unknown here";
 
