@@ -3,10 +3,14 @@
 //! After the kernel's documentation ("XFS Self Describing Metadata", "XFS Logging Design"), the document "XFS
 //! Algorithms & Data Structures" and `fs/xfs/libxfs/xfs_format.h`, `xfs_log_format.h`.
 
+mod directory;
+mod files;
 mod free;
 mod group;
+mod inode;
 mod item;
 mod log;
+mod logged;
 mod overlay;
 mod record;
 mod replay;
@@ -28,7 +32,7 @@ use used::Mapped;
 pub const READER: Reader = Reader {
     name: "xfs",
     read,
-    tree: None,
+    tree: Some(files::open),
 };
 
 /// Why something cannot be followed.

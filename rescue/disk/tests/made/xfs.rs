@@ -81,13 +81,17 @@ pub fn cut_off(size: u64, options: &[&str]) -> (NamedTempFile, String) {
     (file, sums)
 }
 
+/// Bytes that differ from place to place.
+pub fn noise() -> Vec<u8> {
+    (0..300_000u32)
+        .map(|n| (n.wrapping_mul(n) >> 7) as u8 | 1)
+        .collect()
+}
+
 /// Files put into it by mkfs.xfs itself, for layouts that not every kernel mounts.
 pub fn poured(size: u64, options: &[&str]) -> NamedTempFile {
     let content = NamedTempFile::new().unwrap();
-    let noise: Vec<u8> = (0..300_000u32)
-        .map(|n| (n.wrapping_mul(n) >> 7) as u8 | 1)
-        .collect();
-    std::fs::write(content.path(), noise).unwrap();
+    std::fs::write(content.path(), noise()).unwrap();
     let path = content.path().to_str().unwrap();
     let mut list = String::from("/\n0 0\nd--755 0 0\n");
     for dir in 0..4 {

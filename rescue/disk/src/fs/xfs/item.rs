@@ -26,7 +26,7 @@ const IS_QUOTA: u16 = 0x4 | 0x8 | 0x10;
 #[derive(Debug)]
 pub(super) enum Change<'a> {
     Buffer(Buffer<'a>),
-    Inode(Inode),
+    Inode(Inode<'a>),
     /// Blocks of the filesystem that are to be freed: first block and count.
     Free(Vec<(u64, u64)>),
     /// Nothing that is followed here.
@@ -55,8 +55,14 @@ pub(super) enum Kind {
 
 /// One inode, as it is in memory.
 #[derive(Debug)]
-pub(super) struct Inode {
+pub(super) struct Inode<'a> {
+    /// Which parts follow the core (`XFS_ILOG_*`).
+    pub parts: u32,
     pub cluster: Extent,
+    /// Where in the cluster it stands.
+    pub at: u64,
+    pub core: &'a [u8],
+    pub data: Option<&'a [u8]>,
 }
 
 /// `None` when the item is damaged or of a kind unknown here.
@@ -122,8 +128,8 @@ fn buffer(item: &Item) -> Option<Buffer<'_>> {
     Some(found)
 }
 
-fn inode(item: &Item) -> Option<Inode> {
-    let first = item.regions.first()?;
+fn inode(item: &Item) -> Option<Inode<'_>> {
+    let (first, rest) = item.regions.split_first()?;
     let fields = Fields(first);
     // On a 32-bit machine there is no padding before the inode number.
     let moved = match first.len() {
@@ -133,8 +139,13 @@ fn inode(item: &Item) -> Option<Inode> {
     };
     let start = fields.u64(40 - moved)?.checked_mul(BASIC)?;
     let len = u64::from(fields.u32(48 - moved)?) * BASIC;
+    let (core, rest) = rest.split_first()?;
     Some(Inode {
+        parts: fields.u32(4)?,
         cluster: Extent::new(start, len).filter(|_| len <= BUFFER_LIMIT)?,
+        at: fields.u32(52 - moved)?.into(),
+        core,
+        data: rest.first().map(Vec::as_slice),
     })
 }
 

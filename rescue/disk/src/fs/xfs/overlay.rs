@@ -26,6 +26,20 @@ impl Pieces {
         }
         self.0.len() <= LIMIT
     }
+
+    /// Replaces in bytes of the disk what is newer here. Their end does not overflow.
+    pub fn patch(&self, offset: u64, buf: &mut [u8]) {
+        let end = offset + buf.len() as u64;
+        for (number, piece) in self.0.range(offset / PIECE..end.div_ceil(PIECE)) {
+            let from = (number * PIECE).max(offset);
+            let to = ((number + 1) * PIECE).min(end);
+            let index = |at: u64, base: u64| {
+                usize::try_from(at - base).expect("it lies in a buffer in memory")
+            };
+            buf[index(from, offset)..index(to, offset)]
+                .copy_from_slice(&piece[index(from, number * PIECE)..index(to, number * PIECE)]);
+        }
+    }
 }
 
 impl fmt::Debug for Pieces {
@@ -64,17 +78,7 @@ impl BlockSource for Overlay<'_> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         self.source.read_at(offset, buf)?;
-        // The source has just given these bytes, so that their end does not overflow.
-        let end = offset + buf.len() as u64;
-        for (number, piece) in self.pieces.0.range(offset / PIECE..end.div_ceil(PIECE)) {
-            let from = (number * PIECE).max(offset);
-            let to = ((number + 1) * PIECE).min(end);
-            let index = |at: u64, base: u64| {
-                usize::try_from(at - base).expect("it lies in a buffer in memory")
-            };
-            buf[index(from, offset)..index(to, offset)]
-                .copy_from_slice(&piece[index(from, number * PIECE)..index(to, number * PIECE)]);
-        }
+        self.pieces.patch(offset, buf);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::item::{self, Buffer, Change, Inode, Kind};
 use super::log::{Log, Span};
+use super::logged::{self, Put};
 use super::overlay::{PIECE, Pieces};
 use super::superblock::{Superblock, Version};
 use super::transaction::{self, Step};
@@ -21,10 +22,14 @@ const DAMAGED: &str = "its log holds something that is damaged or unknown here";
 /// headers of a group but the AGI, the superblock.
 const FREE_SPACE: &[u16] = &[0, 4, 5, 6, 18];
 
+/// Those that tell of files, but for the indices of directories: trees, inodes, links, blocks of names.
+const FILES: &[u16] = &[0, 4, 8, 9, 10, 11, 18];
+
 /// What a replay is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wanted {
     FreeSpace,
+    Files,
 }
 
 #[derive(Debug)]
@@ -153,7 +158,7 @@ impl Replaying<'_> {
         self.items += 1;
         match change {
             Change::Buffer(buffer) => self.buffer(number, buffer, lsn),
-            Change::Inode(inode) => self.inode(inode),
+            Change::Inode(inode) => self.inode(inode, lsn),
             Change::Free(runs) => runs.iter().try_for_each(|(block, count)| {
                 let place = self.superblock.place(*block, *count);
                 match place.and_then(|at| Extent::new(at, count * self.superblock.block_size)) {
@@ -188,6 +193,7 @@ impl Replaying<'_> {
         };
         let followed = match self.wanted {
             Wanted::FreeSpace => FREE_SPACE.contains(&kind),
+            Wanted::Files => FILES.contains(&kind),
         };
         if !followed || self.cancels.0.contains_key(&buffer.extent) || self.newer(buffer, lsn)? {
             return Ok(());
@@ -212,8 +218,24 @@ impl Replaying<'_> {
         Ok(there.is_some_and(|there| there != 0 && there != u64::MAX && there >= lsn))
     }
 
-    fn inode(&mut self, inode: &Inode) -> Result<(), Trouble> {
-        self.touch(inode.cluster)
+    fn inode(&mut self, inode: &Inode<'_>, lsn: u64) -> Result<(), Trouble> {
+        self.touch(inode.cluster)?;
+        if self.wanted != Wanted::Files || self.cancels.0.contains_key(&inode.cluster) {
+            return Ok(());
+        }
+        let size = self.superblock.inode_size;
+        let at = inode.cluster.start() + inode.at;
+        if inode.at + size > inode.cluster.len() || !at.is_multiple_of(PIECE) {
+            return refused(DAMAGED);
+        }
+        let mut bytes = read_vec(self.source, at, size)?;
+        self.pieces.patch(at, &mut bytes);
+        match logged::put(inode, lsn, &mut bytes) {
+            Some(Put::Older) => Ok(()),
+            Some(Put::Done) if self.pieces.put(at, &bytes) => Ok(()),
+            Some(Put::Done) => refused(TOO_LARGE),
+            None => refused(DAMAGED),
+        }
     }
 }
 

@@ -60,6 +60,14 @@ pub(super) enum Version {
     V5,
 }
 
+/// What can be followed here; the text says why no more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Reach {
+    FreeSpace,
+    Files(String),
+    Nothing(String),
+}
+
 /// Numbers that agree with each other and with the size of the source.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Superblock {
@@ -86,7 +94,7 @@ pub(super) struct Superblock {
     pub lazy_count: bool,
     /// Directory entries say what they lead to.
     pub file_types: bool,
-    refusal: Option<String>,
+    reach: Reach,
 }
 
 impl Superblock {
@@ -155,7 +163,7 @@ impl Superblock {
             } else {
                 more && features2 & FTYPE2 != 0
             },
-            refusal: refusal(fields)?,
+            reach: reach(fields)?,
         })
     }
 
@@ -188,10 +196,14 @@ impl Superblock {
 
     /// Why the free-space trees of this filesystem prove nothing here.
     pub fn refuse(&self) -> Result<(), Trouble> {
-        match &self.refusal {
-            Some(why) => refused(why.clone()),
-            None => Ok(()),
+        match &self.reach {
+            Reach::FreeSpace => Ok(()),
+            Reach::Files(why) | Reach::Nothing(why) => refused(why.clone()),
         }
+    }
+
+    pub fn features_unknown(&self) -> bool {
+        matches!(self.reach, Reach::Nothing(_))
     }
 
     pub fn size_bytes(&self) -> u64 {
@@ -222,42 +234,61 @@ impl Superblock {
     pub fn same_shape(&self, other: &Superblock) -> bool {
         let fixed = |s: &Superblock| Superblock {
             free_blocks: 0,
-            refusal: None,
             ..s.clone()
         };
-        fixed(self) == fixed(other) && self.refusal == other.refusal
+        fixed(self) == fixed(other)
     }
 }
 
-/// Features that move free space elsewhere, or nobody told this reader about.
-fn refusal(fields: Fields<'_>) -> Option<Option<String>> {
+/// Features of before version 5 that nobody told this reader about.
+fn old(number: u16, features2: u32) -> bool {
+    number & !0xF & !VERSION_KNOWN != 0
+        || number & MORE_BITS != 0 && features2 & !FEATURES2_KNOWN != 0
+}
+
+/// What its features let this reader follow.
+fn reach(fields: Fields<'_>) -> Option<Reach> {
     let number = fields.be16(100)?;
     let features2 = fields.be32(200)?;
     let (read_only, incompat) = (fields.be32(212)?, fields.be32(216)?);
-    let log_incompat = fields.be32(220)?;
-    let old = number & !0xF & !VERSION_KNOWN != 0
-        || number & MORE_BITS != 0 && features2 & !FEATURES2_KNOWN != 0;
-    let unknown = |bits: u32, known: u32| bits & !known != 0;
-    Some(match number & 0xF {
-        _ if fields.u8(126)? != 0 => Some("it was never completely made".into()),
-        4 | 5 if old => Some(format!(
-            "it has features unknown here (version {number:#x}, {features2:#x})"
-        )),
-        5 if unknown(read_only, READ_ONLY_KNOWN)
-            || unknown(incompat, INCOMPAT_KNOWN)
-            || unknown(log_incompat, LOG_INCOMPAT_KNOWN) =>
-        {
-            Some(format!(
-                "it has features unknown here (read-only {read_only:#x}, incompat {incompat:#x}, \
-                 log {log_incompat:#x})"
-            ))
+    let log = fields.be32(220)?;
+    let files = |why: &str| Some(Reach::Files(why.into()));
+    match number & 0xF {
+        4 | 5 if old(number, features2) => {
+            let why = format!("it has features unknown here ({number:#x}, {features2:#x})");
+            return Some(Reach::Nothing(why));
         }
-        5 if incompat & NEEDS_REPAIR != 0 => Some("it asks to be repaired".into()),
-        4 | 5 if fields.be64(16)? != 0 => Some("part of it is on a realtime device".into()),
-        4 | 5 if fields.be64(48)? == 0 => Some("its log is on another disk".into()),
-        4 | 5 => None,
-        other => Some(format!("its version {other} is unknown here")),
-    })
+        4 => {}
+        5 => {
+            let why = format!(
+                "it has features unknown here (read-only {read_only:#x}, incompat {incompat:#x}, log {log:#x})"
+            );
+            if incompat & !INCOMPAT_KNOWN != 0 {
+                return Some(Reach::Nothing(why));
+            }
+            if read_only & !READ_ONLY_KNOWN != 0 || log & !LOG_INCOMPAT_KNOWN != 0 {
+                return Some(Reach::Files(why));
+            }
+            if incompat & NEEDS_REPAIR != 0 {
+                return files("it asks to be repaired");
+            }
+        }
+        other => {
+            return Some(Reach::Nothing(format!(
+                "its version {other} is unknown here"
+            )));
+        }
+    }
+    if fields.u8(126)? != 0 {
+        return files("it was never completely made");
+    }
+    if fields.be64(16)? != 0 {
+        return files("part of it is on a realtime device");
+    }
+    if fields.be64(48)? == 0 {
+        return files("its log is on another disk");
+    }
+    Some(Reach::FreeSpace)
 }
 
 /// True when the little-endian CRC32C at `at` is that of the bytes with four zeros in its place.
