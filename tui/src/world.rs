@@ -214,7 +214,7 @@ pub fn device_of(disk: &Disk, partition: Option<&Partition>) -> PathBuf {
 
 fn mounted_at<'a>(disk: &'a Disk, wanted: &Path) -> Option<&'a Path> {
     disk.uses.iter().find_map(|used| match used {
-        Use::Mounted { device, at } if device == wanted => Some(at.as_path()),
+        Use::Mounted { device, at, .. } if device == wanted => Some(at.as_path()),
         _ => None,
     })
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use engine::request::{Action, Coverage, DiskName, Growth, Options, Place, Request, Verification};
+use engine::request::{
+    Action, Coverage, DiskName, Growth, Liveness, Options, Place, Request, Verification,
+};
 
 /// Get a drive out alive: clone, image and restore whole disks, the source never written
 ///
@@ -122,11 +124,14 @@ pub struct ImageWords {
     #[command(flatten)]
     pub coverage: Extent,
     #[command(flatten)]
+    pub live: InUse,
+    #[command(flatten)]
     pub verification: Check,
     #[command(flatten)]
     pub consent: Approval,
-    #[command(flatten)]
-    pub map: MapFile,
+    /// Writes what of the disk the image has as a map file of GNU ddrescue, when the image is done
+    #[arg(long, value_name = "FILE")]
+    pub map: Option<PathBuf>,
     #[command(flatten)]
     pub output: Output,
 }
@@ -143,8 +148,9 @@ impl ImageWords {
                 level: self.level,
                 note: self.note.clone(),
                 coverage: self.coverage.coverage(),
+                liveness: self.live.liveness(),
                 verification: self.verification.verification(),
-                map: self.map.path(),
+                map: self.map.clone(),
                 ..Options::default()
             },
         }
@@ -191,6 +197,8 @@ pub struct CloneWords {
     #[command(flatten)]
     pub coverage: Extent,
     #[command(flatten)]
+    pub live: InUse,
+    #[command(flatten)]
     pub growth: Grow,
     #[command(flatten)]
     pub verification: Check,
@@ -211,6 +219,7 @@ impl CloneWords {
             },
             options: Options {
                 coverage: self.coverage.coverage(),
+                liveness: self.live.liveness(),
                 growth: self.growth.growth(),
                 verification: self.verification.verification(),
                 map: self.map.path(),
@@ -240,6 +249,23 @@ impl Extent {
             Coverage::Exact
         } else {
             Coverage::Used
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct InUse {
+    /// Copies a source that is mounted for writing: what changes meanwhile may come out torn
+    #[arg(long)]
+    live: bool,
+}
+
+impl InUse {
+    pub fn liveness(&self) -> Liveness {
+        if self.live {
+            Liveness::Live
+        } else {
+            Liveness::AtRest
         }
     }
 }
@@ -288,7 +314,8 @@ pub struct Approval {
 
 #[derive(Args, Debug)]
 pub struct MapFile {
-    /// Where the state of the job is kept (GNU ddrescue's format); the same command goes on from it
+    /// Where the state of the job is kept (GNU ddrescue's format); the same command goes on from it. Otherwise
+    /// it is kept beside a regular file, and for a disk below $XDG_STATE_HOME/rescue
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
 }

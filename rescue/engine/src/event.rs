@@ -26,6 +26,8 @@ pub enum Step {
     Verify,
     Grow,
     Check,
+    /// Only where something is damaged.
+    Names,
 }
 
 impl Step {
@@ -37,6 +39,7 @@ impl Step {
             Step::Verify => "reading back and comparing",
             Step::Grow => "growing the last partition",
             Step::Check => "checking the image",
+            Step::Names => "looking for the names of damaged files",
         }
     }
 }

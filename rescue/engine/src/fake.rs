@@ -45,6 +45,8 @@ struct Machine {
     free_memory: Option<u64>,
     /// For every regular file that is made.
     room: Option<u64>,
+    /// Where states of jobs onto disks are kept.
+    states_below: Option<PathBuf>,
 }
 
 impl FakeHost {
@@ -93,6 +95,11 @@ impl FakeHost {
     /// How much a new file may grow to.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.machine().room = bytes;
+    }
+
+    /// Where the states of jobs onto disks are kept; nowhere until this is said.
+    pub fn keep_states_below(&self, directory: &str) {
+        self.machine().states_below = Some(directory.into());
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -231,9 +238,10 @@ impl Host for FakeHost {
                 path.display()
             )));
         };
-        let (store, disk) = (store.clone(), store.disk());
+        let (mut store, disk) = (store.clone(), store.disk());
         drop(machine);
         if permit.is_some() {
+            store = store.for_writing();
             self.call(Call::OpenStore(directory));
         }
         Ok(OpenPlace {
@@ -258,10 +266,18 @@ impl Host for FakeHost {
                 _ => false,
             })
         };
+        // The disk of a store is writable while the store is open.
+        let now = |disk: &FakeDisk| {
+            let to_it = |permit: &&WritePermit| match permit.target() {
+                Target::Disk(identity) => disk.identity().same_device(identity),
+                Target::NewFile { .. } | Target::Store { .. } => false,
+            };
+            permits.iter().any(to_it)
+        };
         let disks = self.all();
         disks
             .iter()
-            .for_each(|disk| disk.set_kernel_read_only(!allowed(disk)));
+            .for_each(|disk| disk.set_kernel_read_only(!now(disk)));
         let open = disks
             .iter()
             .filter(|disk| allowed(disk))
@@ -294,6 +310,11 @@ impl Host for FakeHost {
 
     fn full_path(&self, path: &Path) -> PathBuf {
         path.to_owned()
+    }
+
+    fn job_state(&self, name: &str) -> Option<PathBuf> {
+        let below = self.machine().states_below.clone()?;
+        Some(below.join(name))
     }
 
     fn read_state(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {

@@ -85,6 +85,7 @@ pub enum Use {
     Mounted {
         device: PathBuf,
         at: PathBuf,
+        mode: MountMode,
     },
     Swap {
         device: PathBuf,
@@ -96,11 +97,36 @@ pub enum Use {
     },
 }
 
+/// Whether the kernel may write to a filesystem that is mounted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountMode {
+    ReadWrite,
+    ReadOnly,
+}
+
+impl Use {
+    /// Whether the disk changes while it is read.
+    pub fn changes_it(&self) -> bool {
+        matches!(
+            self,
+            Use::Mounted {
+                mode: MountMode::ReadWrite,
+                ..
+            }
+        )
+    }
+}
+
 impl fmt::Display for Use {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Use::Mounted { device, at } => {
-                write!(f, "{} is mounted at {}", device.display(), at.display())
+            Use::Mounted { device, at, mode } => {
+                let how = match mode {
+                    MountMode::ReadWrite => "mounted",
+                    MountMode::ReadOnly => "mounted read-only",
+                };
+                write!(f, "{} is {how} at {}", device.display(), at.display())
             }
             Use::Swap { device } => write!(f, "{} is in use as swap", device.display()),
             Use::Held { device, by } => write!(f, "{} is held by {by}", device.display()),
@@ -229,6 +255,11 @@ pub trait Host: Send + Sync {
         let mut name = beside.as_os_str().to_owned();
         name.push(".map");
         name.into()
+    }
+
+    /// Where the state of a job onto a disk is kept, by the name of the job; `None` where there is no place for it.
+    fn job_state(&self, _name: &str) -> Option<PathBuf> {
+        None
     }
 
     /// A state file as it was last written; `None` where there is none.

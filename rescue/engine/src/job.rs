@@ -11,14 +11,17 @@ mod from_image;
 mod imaging;
 mod looking;
 mod meter;
+mod names;
 mod onto;
 mod piece;
 mod pipeline;
 mod record;
+mod story;
 mod to_disk;
 mod to_store;
 mod tuning;
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use disk::extent::ExtentMap;
@@ -59,6 +62,7 @@ pub fn run_tuned(
         host,
         cancel,
         tuning,
+        store_flag: Cell::new(None),
     };
     let mut report = job.begun();
     let mut meter = Meter::new(monitor, tuning.progress);
@@ -80,6 +84,8 @@ struct Job<'a> {
     host: &'a dyn Host,
     cancel: &'a Cancel,
     tuning: Tuning,
+    /// Whether the kernel refused writes to the store's disk while the store was open.
+    store_flag: Cell<Option<bool>>,
 }
 
 impl Job<'_> {
@@ -125,7 +131,11 @@ impl Job<'_> {
             Action::Verify { .. } => self.verify(meter, report),
             Action::Check { .. } => self.check(meter, report),
         });
-        report.disks = counters.again(self.host);
+        if ended.is_ok() {
+            self.name_damage(meter, report);
+        }
+        self.export_map(meter, report, &ended);
+        report.disks = counters.again(self.host, self.store_flag.get());
         ended
     }
 
@@ -165,7 +175,10 @@ impl Job<'_> {
     fn outcome(&self, ended: Result<(), Stop>, report: &Report) -> Outcome {
         match ended {
             Err(Stop::Cancelled) => Outcome::Cancelled {
-                text: "cancelled; the same command goes on from here".into(),
+                text: match report.state {
+                    Some(_) => "cancelled; the same command goes on from here".into(),
+                    None => "cancelled; the same command begins anew".into(),
+                },
             },
             Err(Stop::Fault(text)) => Outcome::Failed { text },
             Err(Stop::Bug(text)) => Outcome::Failed {

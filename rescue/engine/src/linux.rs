@@ -44,6 +44,8 @@ pub struct Roots {
     pub proc: PathBuf,
     pub dev: PathBuf,
     pub run: PathBuf,
+    /// Where the states of jobs are kept on a system that is not the live one; `None` where there is no home.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Roots {
@@ -53,6 +55,7 @@ impl Default for Roots {
             proc: "/proc".into(),
             dev: "/dev".into(),
             run: "/run".into(),
+            state: state_home(),
         }
     }
 }
@@ -65,6 +68,17 @@ pub struct Linux {
     media: BootMedium,
     /// Disks that permits of running jobs name: not to be set read-only.
     released: Arc<Mutex<Vec<Identity>>>,
+}
+
+/// As the XDG Base Directory Specification has it.
+fn state_home() -> Option<PathBuf> {
+    let named = |name: &str| {
+        let path = std::env::var_os(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let home = || named("HOME").map(|home| home.join(".local/state"));
+    let below = named("XDG_STATE_HOME").or_else(home);
+    below.map(|below| below.join("rescue"))
 }
 
 impl Default for Linux {
@@ -253,6 +267,28 @@ impl Host for Linux {
             ))),
             Target::Store { .. } => Err(for_a_store()),
         }
+    }
+
+    fn job_state(&self, name: &str) -> Option<PathBuf> {
+        let below = match self.is_live() {
+            true => Some(self.roots.run.join("rescue/state")),
+            false => self.roots.state.clone(),
+        };
+        below.map(|below| below.join(name))
+    }
+
+    fn write_state(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), HostError> {
+        // Only directories of our own are made.
+        let own = self.job_state("").is_some_and(|own| path.starts_with(own));
+        if let (true, Some(directory)) = (own, path.parent()) {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                HostError(format!(
+                    "{} cannot be made: {error}; name a map file with --map",
+                    directory.display()
+                ))
+            })?;
+        }
+        crate::state::write(path, bytes)
     }
 
     fn free_memory(&self) -> Option<u64> {

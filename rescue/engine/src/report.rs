@@ -24,8 +24,12 @@ pub struct Report {
     pub resumed_bytes: u64,
     /// Places of the source (a disk, or an image that is restored or checked) that could not be read.
     pub unreadable: ExtentMap,
-    /// Files that hold unreadable bytes, where their filesystem could say: partition and path, the first 1000.
-    pub files: Vec<String>,
+    /// Files that have a part in what is unreadable or different, where their filesystem could say: the worst
+    /// first, at most 1000.
+    pub files: Vec<DamagedFile>,
+    /// Such files beside the ones that are named.
+    #[serde(default)]
+    pub more_files: u64,
     pub verified: Verified,
     pub disks: Vec<DiskReport>,
     /// What else was done, in sentences.
@@ -51,6 +55,7 @@ impl Report {
             resumed_bytes: 0,
             unreadable: ExtentMap::new(),
             files: Vec::new(),
+            more_files: 0,
             verified: Verified::NotDone {
                 why: "the job did not come to it".into(),
             },
@@ -107,6 +112,19 @@ pub enum Verified {
     NotDone {
         why: String,
     },
+}
+
+/// A file of the source that is not whole.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DamagedFile {
+    /// `None` for a filesystem on the whole disk.
+    pub partition: Option<u32>,
+    /// From the root of its filesystem, without control characters.
+    pub path: String,
+    /// `None` where the filesystem's record of it cannot be read: then all of it is lost.
+    pub size_bytes: Option<u64>,
+    /// Of its content, or of a directory's entries.
+    pub lost_bytes: u64,
 }
 
 /// One disk of the machine and the kernel's own count of what was written to it during the job.

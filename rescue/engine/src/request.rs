@@ -52,6 +52,7 @@ pub struct Options {
     pub map: Option<PathBuf>,
     pub growth: Growth,
     pub verification: Verification,
+    pub liveness: Liveness,
     /// A note for the image's manifest.
     pub note: Option<String>,
 }
@@ -64,6 +65,7 @@ impl Default for Options {
             map: None,
             growth: Growth::Keep,
             verification: Verification::ReadBack,
+            liveness: Liveness::AtRest,
             note: None,
         }
     }
@@ -91,6 +93,16 @@ pub enum Growth {
 pub enum Verification {
     ReadBack,
     Skip,
+}
+
+/// Whether a source may change while it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Liveness {
+    /// One that is mounted for writing is refused.
+    AtRest,
+    /// It is copied all the same.
+    Live,
 }
 
 /// How a user names a disk: `serial:…`, `wwn:…`, or the path of a device or a regular file.
@@ -238,6 +250,9 @@ impl fmt::Display for Request {
         }
         if options.verification == Verification::Skip {
             f.write_str(" --no-verify")?;
+        }
+        if options.liveness == Liveness::Live {
+            f.write_str(" --live")?;
         }
         if let Some(map) = &options.map {
             write!(f, " --map {}", quoted(map.display()))?;

@@ -7,7 +7,7 @@ mod machine;
 use std::fs;
 
 use disk::source::{BlockSource, ReadError};
-use engine::host::{Disk, Host, Transport, Use};
+use engine::host::{Disk, Host, MountMode, Transport, Use};
 use engine::request::DiskName;
 use machine::{Machine, Node};
 
@@ -362,7 +362,7 @@ fn who_uses_a_disk_is_named() {
     machine.write(
         "proc/self/mountinfo",
         format!(
-            "20 1 4001:1 / /boot rw - vfat {} rw\n21 1 0:45 /@ /home rw - btrfs {} rw\n22 1 0:3 / /proc rw - proc proc rw\n",
+            "20 1 4001:1 / /boot rw - vfat {} rw\n21 1 0:45 /@ /home rw - btrfs {} ro\n22 1 0:3 / /proc rw - proc proc rw\n23 1 253:0 / /srv rw - ext4 /dev/mapper/vg-root rw\n",
             dev("sda1").display(),
             dev("sda2").display()
         ),
@@ -378,21 +378,32 @@ fn who_uses_a_disk_is_named() {
         &format!("sys/devices/{disk}/sda4/holders/dm-0/dm/name"),
         "vg-root\n",
     );
-    let mounted = |device: &str, at: &str| Use::Mounted {
+    machine.write(
+        &format!("sys/devices/{disk}/sda4/holders/dm-0/dev"),
+        "253:0\n",
+    );
+    let mounted = |device: &str, at: &str, mode: MountMode| Use::Mounted {
         device: dev(device),
         at: at.into(),
+        mode,
     };
     assert_eq!(
         the_one(&machine, "dev/sda").uses,
         [
-            mounted("sda1", "/boot"),
-            mounted("sda2", "/home"),
+            mounted("sda1", "/boot", MountMode::ReadWrite),
+            mounted("sda2", "/home", MountMode::ReadOnly),
             Use::Swap {
                 device: dev("sda3")
             },
             Use::Held {
                 device: dev("sda4"),
                 by: "dm-0 (vg-root)".into()
+            },
+            // What stands on the volume writes to the disk below.
+            Use::Mounted {
+                device: "/dev/mapper/vg-root".into(),
+                at: "/srv".into(),
+                mode: MountMode::ReadWrite,
             },
         ]
     );
@@ -415,6 +426,33 @@ fn the_boot_medium_is_known_by_its_volume_set() {
     assert!(!boots("quiet rescue.media=\n"));
     assert!(!boots("quiet\n"));
     iso.fill(0);
+}
+
+#[test]
+fn the_boot_medium_is_known_by_the_guid_of_its_table_too() {
+    // As the ISO is made: the GUID is made of the id.
+    let id = "0123456789abcdef";
+    let guid = "01234567-89AB-4CDE-8DEF-456789ABCDEF";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stick");
+    fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
+    let made = std::process::Command::new("sgdisk")
+        .args(["--clear", "--new=1:1M:+1M", "--disk-guid", guid])
+        .arg(&path)
+        .output()
+        .expect("sgdisk of the package gdisk runs");
+    assert!(made.status.success(), "{made:?}");
+    let bytes = fs::read(&path).unwrap();
+    let boots = |id: &str| {
+        let machine = Machine::new();
+        machine.write("proc/cmdline", format!("quiet rescue.media={id}\n"));
+        sata(&machine, "sda", &Node::Bytes(&bytes));
+        the_one(&machine, "dev/sda").boot_medium
+    };
+    assert!(boots(id));
+    assert!(!boots("0123456789abcdee"));
+    assert!(!boots("0123"));
+    assert!(!boots("ä123456789abcdef"));
 }
 
 #[test]

@@ -7,10 +7,12 @@ mod scene;
 use disk::extent::ExtentMap;
 use engine::event::{Cancel, Event, Step};
 use engine::fake::{Call, FakeStore};
+use engine::host::Host;
 use engine::job::run_tuned;
 use engine::plan::prepare;
 use engine::report::{DiskRole, Outcome, Verified};
 use engine::request::{Options, Request, Verification};
+use image::reader::Reader;
 
 use scene::{
     Bench, CancelAt, Listening, MIB, clone, consented, differing, exact, extent, image, map,
@@ -69,7 +71,14 @@ fn the_events_of_a_job_begin_and_end_and_count_up() {
             _ => None,
         })
         .collect();
-    assert_eq!(steps, [Step::Copy, Step::Table, Step::Flush, Step::Verify]);
+    let expected = [
+        Step::Copy,
+        Step::Table,
+        Step::Flush,
+        Step::Verify,
+        Step::Names,
+    ];
+    assert_eq!(steps, expected);
     let mut before = 0;
     for event in &events {
         match event {
@@ -274,4 +283,54 @@ fn the_request_of_a_report_is_the_command_that_repeats_it() {
     let report = run(&wanted, &bench.host);
     assert_eq!(report.command, "rescue clone /dev/sda /dev/sdb --exact");
     assert_eq!(report.unreadable, ExtentMap::new());
+}
+
+#[test]
+fn the_report_says_of_the_store_what_was_true_while_it_was_written() {
+    let bench = Bench::new(8, 14);
+    let store = FakeStore::new("/mnt", 1 << 30);
+    store.on(&bench.destination);
+    bench.host.add_store("/mnt", &store);
+    let report = run(&request(image("/dev/sda", "/mnt", "pc")), &bench.host);
+    assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+    let flag = |role| {
+        let disk = report.disks.iter().find(|disk| disk.role == role).unwrap();
+        disk.kernel_read_only
+    };
+    assert_eq!(flag(DiskRole::Store), Some(false));
+    assert_eq!(flag(DiskRole::Source), Some(true));
+    // By now it is protected again.
+    assert!(bench.destination.is_kernel_read_only());
+}
+
+#[test]
+fn an_image_writes_its_map_and_its_disk_s_table_where_they_are_asked_for() {
+    let bench = Bench::new(8, 15);
+    let store = FakeStore::new("/mnt", 1 << 30);
+    bench.host.add_store("/mnt", &store);
+    let used = used(&bench.bytes);
+    let bad = used
+        .iter()
+        .find(|e| e.start() > 3 << 20 && e.len() > 8192)
+        .unwrap();
+    bench.source.set_bad(map(&[(bad.start(), 4096)]));
+    let mut wanted = request(image("/dev/sda", "/mnt", "pc"));
+    wanted.options.map = Some("/state/pc.map".into());
+    let report = run(&wanted, &bench.host);
+    assert_eq!(report.outcome.exit_code(), 2, "{report:?}");
+    let path = std::path::Path::new("/state/pc.map");
+    let bytes = bench.host.read_state(path).unwrap().unwrap();
+    let file = engine::mapfile::read(&bytes, 8 << 20).unwrap();
+    assert_eq!(file.map.bad, map(&[(bad.start(), 4096)]));
+    assert_eq!(file.map.finished, used.difference(&file.map.bad));
+    assert!(report.to_string().contains("/state/pc.map"), "{report}");
+    let reader = Reader::open(&store, "pc.img.zst").unwrap();
+    let table = reader.manifest().unwrap().table.clone().unwrap();
+    assert_eq!(table.raw.len(), 1);
+    assert_eq!(table.raw[0].offset, 0);
+    let hex: String = bench.bytes[..512]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    assert!(table.raw[0].hex.starts_with(&hex));
 }

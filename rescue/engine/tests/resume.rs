@@ -7,7 +7,7 @@ mod scene;
 use std::sync::atomic::AtomicU64;
 
 use engine::event::{Cancel, Silent};
-use engine::fake::{FakeHost, FakeStore};
+use engine::fake::{FakeDisk, FakeHost, FakeStore};
 use engine::plan::prepare;
 use engine::report::{Outcome, Report, Verified};
 use engine::request::{Options, Request};
@@ -276,4 +276,88 @@ fn mend(bench: &Bench, store: &FakeStore) {
     bench.source.mend();
     bench.destination.mend();
     store.gone_after(None);
+}
+
+#[test]
+fn a_clone_onto_a_disk_keeps_its_state_in_a_place_of_ours_and_goes_on() {
+    let bench = Bench::new(8, 40);
+    bench.host.keep_states_below("/state");
+    let request = request(clone("/dev/sda", "/dev/sdb"));
+    let first = cancelled_at(&request, &bench.host, 60);
+    assert_eq!(first.outcome.exit_code(), 4, "{first:?}");
+    assert!(first.to_string().contains("/state/"), "{first}");
+    assert!(first.to_string().contains("goes on from here"), "{first}");
+    assert_eq!(bench.host.states().len(), 1);
+    // Another job has another state.
+    let third = FakeDisk::new("/dev/sdc", "THIRD003", vec![9; 10 << 20]);
+    bench.host.add(&third);
+    let other = run(&scene::request(clone("/dev/sda", "/dev/sdc")), &bench.host);
+    assert_eq!((other.outcome, other.resumed_bytes), (Outcome::Done, 0));
+    // The word is asked for again: it is a disk of somebody.
+    let plan = prepare(&request, &bench.host).unwrap();
+    assert_eq!(plan.word(), Some("0002"));
+    let second = run(&request, &bench.host);
+    assert_eq!(second.outcome, Outcome::Done, "{second:?}");
+    assert!(second.resumed_bytes > 0 && second.read_bytes < first.used_bytes);
+    assert!(bench.host.states().is_empty());
+    let used = used(&bench.bytes);
+    assert!(differing(&bench.bytes, &bench.destination.bytes(), &used).is_empty());
+    bench.assert_source_untouched();
+}
+
+/// What happens to the destination between two runs.
+fn begins_anew(change: impl FnOnce(&mut Vec<u8>)) {
+    let bench = Bench::new(8, 41);
+    bench.host.keep_states_below("/state");
+    let request = request(clone("/dev/sda", "/dev/sdb"));
+    assert_eq!(
+        cancelled_at(&request, &bench.host, 60).outcome.exit_code(),
+        4
+    );
+    let mut bytes = bench.destination.bytes();
+    change(&mut bytes);
+    bench.host.remove("/dev/sdb");
+    let changed = FakeDisk::new("/dev/sdb", "DEST0002", bytes);
+    bench.host.add(&changed);
+    let plan = prepare(&request, &bench.host).unwrap();
+    assert!(
+        plan.warnings()
+            .iter()
+            .any(|w| w.contains("not gone on from")),
+        "{:?}",
+        plan.warnings()
+    );
+    let report = run(&request, &bench.host);
+    assert_eq!((report.resumed_bytes, &report.outcome), (0, &Outcome::Done));
+    let used = used(&bench.bytes);
+    assert!(differing(&bench.bytes, &changed.bytes(), &used).is_empty());
+}
+
+#[test]
+fn a_disk_that_got_a_table_since_is_begun_anew() {
+    begins_anew(|bytes| bytes[510..512].copy_from_slice(&[0x55, 0xAA]));
+}
+
+#[test]
+fn a_disk_that_was_wiped_since_is_begun_anew() {
+    begins_anew(|bytes| bytes.fill(0));
+}
+
+#[test]
+fn a_state_that_cannot_be_kept_is_on_no_account_on_the_source() {
+    let bench = Bench::new(8, 42);
+    bench.host.keep_states_below("/home");
+    let home = FakeStore::new("/home", 1 << 30);
+    home.on(&bench.source);
+    bench.host.add_store("/home", &home);
+    let request = request(clone("/dev/sda", "/dev/sdb"));
+    let plan = prepare(&request, &bench.host).unwrap();
+    assert!(
+        plan.warnings().iter().any(|w| w.contains("--map")),
+        "{:?}",
+        plan.warnings()
+    );
+    let report = cancelled_at(&request, &bench.host, 60);
+    assert!(report.to_string().contains("begins anew"), "{report}");
+    assert!(bench.host.states().is_empty());
 }

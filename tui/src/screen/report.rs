@@ -137,6 +137,15 @@ impl ReportPage {
             lines.extend(disk_lines(disk, theme, columns));
         }
         lines.extend(unreadable(report, theme, columns));
+        lines.extend(damaged(report, theme, columns));
+        for note in &report.notes {
+            lines.extend(text::paragraph(
+                "  ",
+                &theme.clean(note),
+                theme.plain(),
+                columns,
+            ));
+        }
         for warning in &report.warnings {
             lines.extend(text::paragraph(
                 "! ",
@@ -284,17 +293,25 @@ fn unreadable(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static
             count - PLACES
         )));
     }
+    lines
+}
+
+fn damaged(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
     if !report.files.is_empty() {
         lines.push(Line::raw(""));
-        lines.push(Line::styled("Files with unreadable places", theme.strong()));
+        lines.push(Line::styled("Files that are not whole", theme.strong()));
     }
     for file in &report.files {
         lines.extend(text::paragraph(
             "  ",
-            &theme.clean(file),
+            &theme.clean(&file.to_string()),
             theme.bad(),
             columns,
         ));
+    }
+    if report.more_files > 0 {
+        lines.push(Line::raw(format!("  and {} more", report.more_files)));
     }
     lines
 }

@@ -12,6 +12,24 @@ use crate::identity::Identity;
 #[derive(Clone, Debug)]
 pub struct FakeStore {
     shelf: Arc<Mutex<Shelf>>,
+    _open: Option<Arc<Writable>>,
+}
+
+/// The kernel's read-only flag is off as long as this is there.
+#[derive(Debug)]
+struct Writable(FakeDisk);
+
+impl Writable {
+    fn of(disk: FakeDisk) -> Writable {
+        disk.set_kernel_read_only(false);
+        Writable(disk)
+    }
+}
+
+impl Drop for Writable {
+    fn drop(&mut self) {
+        self.0.set_kernel_read_only(true);
+    }
 }
 
 #[derive(Debug)]
@@ -43,6 +61,7 @@ impl FakeStore {
         };
         FakeStore {
             shelf: Arc::new(Mutex::new(shelf)),
+            _open: None,
         }
     }
 
@@ -86,6 +105,15 @@ impl FakeStore {
 
     pub(super) fn disk(&self) -> Option<Identity> {
         self.shelf().disk.as_ref().map(FakeDisk::identity)
+    }
+
+    /// As the live system does it: the disk may be written while the store is open.
+    pub(super) fn for_writing(&self) -> FakeStore {
+        let disk = self.shelf().disk.clone();
+        FakeStore {
+            shelf: Arc::clone(&self.shelf),
+            _open: disk.map(|disk| Arc::new(Writable::of(disk))),
+        }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -32,16 +32,21 @@ impl Counters {
         )
     }
 
-    /// What was written since. The flags are still those of the job.
-    pub fn again(self, host: &dyn Host) -> Vec<DiskReport> {
+    /// What was written since. The flags are still those of the job, but for a store, which is protected again as
+    /// soon as it is no longer written: its flag is the one it had when it was open.
+    pub fn again(self, host: &dyn Host, open_store: Option<bool>) -> Vec<DiskReport> {
         let report = |(role, identity, before): (DiskRole, Identity, Option<u64>)| {
             let after = host.sectors_written(&identity);
+            let flag = match role {
+                DiskRole::Store => open_store,
+                _ => host.kernel_read_only(&identity),
+            };
             DiskReport {
                 role,
                 sectors_written: before
                     .zip(after)
                     .map(|(before, after)| after.saturating_sub(before)),
-                kernel_read_only: host.kernel_read_only(&identity),
+                kernel_read_only: flag,
                 identity,
             }
         };

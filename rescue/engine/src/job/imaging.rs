@@ -18,6 +18,7 @@ use super::clock;
 use super::fetch::FromDisk;
 use super::meter::Meter;
 use super::pipeline::Stop;
+use super::story::keep_table;
 use super::to_store::ToStore;
 use crate::event::Step;
 use crate::host::Disk;
@@ -40,6 +41,7 @@ impl Job<'_> {
             .host
             .open_place(store, self.permits.first())
             .map_err(|error| Stop::Fault(error.0))?;
+        self.see_store();
         let started = clock::now();
         let (mut writer, mut bad) = self.begin(&*place.store, name, disk, &*source)?;
         let resumed = writer.at();
@@ -70,7 +72,7 @@ impl Job<'_> {
             ended: Some(clock::now()),
             bytes_read: meter.read_bytes,
             resumed: u32::from(resumed > 0),
-            ..self.manifest(disk, &report.unreadable)
+            ..self.manifest(disk, &*source, &report.unreadable)
         };
         let finished = writer.finish(&manifest).map_err(fault)?;
         report.state = None;
@@ -110,10 +112,11 @@ impl Job<'_> {
         Ok((writer, bad))
     }
 
-    fn manifest(&self, disk: &Disk, unreadable: &ExtentMap) -> Manifest {
+    fn manifest(&self, disk: &Disk, source: &dyn BlockSource, unreadable: &ExtentMap) -> Manifest {
         let options = &self.plan.request.options;
         let described = disk.layout.as_ref().map(Manifest::describe);
         let mut manifest = described.unwrap_or_default();
+        keep_table(&mut manifest, disk, source);
         let identity = &disk.identity;
         let story = &mut manifest.disk;
         story.size_bytes = disk.geometry.size_bytes;

@@ -47,7 +47,7 @@ impl Job<'_> {
             .expect("a clone and a restore have a destination");
         let mut record = Record::of(self.plan, self.host, self.tuning);
         report.resumed_bytes = record.map.finished.total_bytes();
-        record.begin()?;
+        record.begin(meter)?;
         report.state = record.path();
         let copied = self.copy(fetch, source_bytes, permit, &mut record, meter);
         report.unreadable = record.map.bad.intersection(&self.plan.used);

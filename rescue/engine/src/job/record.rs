@@ -42,9 +42,15 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Before the first write: a file that cannot be kept is told while nothing has happened.
-    pub fn begin(&mut self) -> Result<(), Stop> {
-        self.write().map_err(|error| Stop::Fault(error.0))
+    /// Before the first write: a file that was asked for and cannot be kept is told while nothing has happened.
+    pub fn begin(&mut self, meter: &mut Meter<'_>) -> Result<(), Stop> {
+        match self.file.map(|file| file.afterwards) {
+            Some(Afterwards::Kept) => self.write().map_err(|error| Stop::Fault(error.0)),
+            Some(Afterwards::Removed) | None => {
+                self.save(meter);
+                Ok(())
+            }
+        }
     }
 
     /// Notes what a piece brought. Of what is wanted, `bad` is a part.

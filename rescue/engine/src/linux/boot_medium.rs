@@ -3,6 +3,7 @@
 use disk::fields::Fields;
 use disk::layout::{Content, Layout, Owner};
 use disk::source::BlockSource;
+use disk::table::{Scheme, Table};
 
 /// What the boot loader said of its medium on the kernel's command line; empty on an ordinary host.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,7 +40,14 @@ impl BootMedium {
                 .as_ref()
                 .is_some_and(|uuid| layout.is_some_and(|l| holds_filesystem(l, uuid)))
         };
-        by_volume_set() || by_filesystem()
+        let by_disk = || {
+            let table = layout.and_then(|layout| layout.table.as_ref());
+            let media = self.media.as_deref();
+            media
+                .zip(table)
+                .is_some_and(|(id, table)| is_disk_of(table, id))
+        };
+        by_volume_set() || by_disk() || by_filesystem()
     }
 }
 
@@ -52,6 +60,18 @@ fn volume_set(source: &dyn BlockSource) -> Option<String> {
     (fields.u8(0) == Some(PRIMARY) && fields.starts_with(1, b"CD001")).then_some(())?;
     let name = String::from_utf8_lossy(fields.bytes(190, 128)?);
     Some(name.trim_end_matches([' ', '\0']).to_owned())
+}
+
+/// The ISO carries a GPT too, and its disk GUID is made of the same id: where a stick's other sectors were
+/// overwritten, the table still tells.
+fn is_disk_of(table: &Table, id: &str) -> bool {
+    let part = |range| id.get(range);
+    let guid = || {
+        let (time, mid, high) = (part(0..8)?, part(8..12)?, part(12..15)?);
+        let (sequence, node) = (part(13..16)?, part(4..16)?);
+        Some(format!("{time}-{mid}-4{high}-8{sequence}-{node}"))
+    };
+    table.scheme == Scheme::Gpt && guid().is_some_and(|guid| guid.eq_ignore_ascii_case(&table.id))
 }
 
 fn holds_filesystem(layout: &Layout, uuid: &str) -> bool {

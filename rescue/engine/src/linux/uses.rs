@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::makedev;
 
-use crate::host::Use;
+use crate::host::{MountMode, Use};
 use crate::linux::sysfs::SysDisk;
 
 /// One line of `/proc/self/mountinfo`.
@@ -19,6 +19,8 @@ pub struct Mount {
     pub read_only: bool,
     pub kind: String,
     pub source: PathBuf,
+    /// Of the filesystem: one that is seen read-only here may be written through another mount.
+    pub mode: MountMode,
 }
 
 /// Mounts and swap of the whole machine, read once.
@@ -46,18 +48,40 @@ impl Uses {
             .map(|p| (p.device_number, &p.node, &p.syspath));
         let mut uses = Vec::new();
         for (number, node, syspath) in std::iter::once(whole).chain(parts) {
-            let mounts = self.mounts.iter().filter(|m| m.is_of(number, node));
-            uses.extend(mounts.map(|m| Use::Mounted {
-                device: node.clone(),
-                at: m.at.clone(),
-            }));
+            uses.extend(self.mounted(number, node));
             uses.extend(self.swaps.iter().filter(|s| *s == node).map(|_| Use::Swap {
                 device: node.clone(),
             }));
-            uses.extend(holders(syspath).into_iter().map(|by| Use::Held {
-                device: node.clone(),
-                by,
-            }));
+            for holder in holders(syspath) {
+                uses.push(Use::Held {
+                    device: node.clone(),
+                    by: holder.title.clone(),
+                });
+                uses.extend(self.of_holder(&holder, HOLDERS_DEEP));
+            }
+        }
+        uses
+    }
+
+    fn mounted(&self, number: u64, node: &Path) -> impl Iterator<Item = Use> {
+        let mounts = self.mounts.iter().filter(move |m| m.is_of(number, node));
+        mounts.map(|m| Use::Mounted {
+            device: node.to_owned(),
+            at: m.at.clone(),
+            mode: m.mode,
+        })
+    }
+
+    /// What stands on a volume writes to the disk below it.
+    fn of_holder(&self, holder: &Holder, deep: u32) -> Vec<Use> {
+        let mut uses: Vec<Use> = match holder.number {
+            Some(number) => self.mounted(number, &holder.node).collect(),
+            None => Vec::new(),
+        };
+        if deep > 0 {
+            for above in holders(&holder.syspath) {
+                uses.extend(self.of_holder(&above, deep - 1));
+            }
         }
         uses
     }
@@ -69,9 +93,12 @@ impl Uses {
             let file = fs::read_to_string(disk.syspath.join("loop/backing_file"));
             file.is_ok_and(|file| Path::new(file.trim_end_matches('\n')) == path)
         };
-        let loops = devices.iter().filter(backed).map(|disk| Use::Held {
-            device: device.clone(),
-            by: disk.node.display().to_string(),
+        let loops = devices.iter().filter(backed).flat_map(|disk| {
+            let held = Use::Held {
+                device: device.clone(),
+                by: disk.node.display().to_string(),
+            };
+            std::iter::once(held).chain(self.of_disk(disk))
         });
         let swaps = self.swaps.iter().filter(|s| *s == path).map(|_| Use::Swap {
             device: device.clone(),
@@ -87,38 +114,69 @@ impl Mount {
     }
 }
 
-/// Names of kernel devices on top of it: `dm-0 (vg-root)`.
-fn holders(syspath: &Path) -> Vec<String> {
+/// LVM on LUKS on RAID, and room to spare.
+const HOLDERS_DEEP: u32 = 8;
+
+/// A kernel device on top of another.
+struct Holder {
+    /// `dm-0 (vg-root)`.
+    title: String,
+    /// As mounts name it: `/dev/mapper/vg-root`.
+    node: PathBuf,
+    number: Option<u64>,
+    syspath: PathBuf,
+}
+
+fn holders(syspath: &Path) -> Vec<Holder> {
     let entries = fs::read_dir(syspath.join("holders"))
         .into_iter()
         .flatten()
         .flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            match fs::read_to_string(entry.path().join("dm/name")) {
-                Ok(title) => format!("{name} ({})", title.trim()),
-                Err(_) => name,
-            }
-        })
-        .collect();
-    names.sort();
-    names
+    let holder = |entry: fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let text = |file: &str| fs::read_to_string(entry.path().join(file)).ok();
+        let mapped = text("dm/name").map(|name| name.trim().to_owned());
+        Holder {
+            node: match &mapped {
+                Some(mapped) => Path::new("/dev/mapper").join(mapped),
+                None => Path::new("/dev").join(&name),
+            },
+            number: text("dev").and_then(|dev| number(dev.trim())),
+            syspath: entry.path(),
+            title: mapped.map_or(name.clone(), |mapped| format!("{name} ({mapped})")),
+        }
+    };
+    let mut holders: Vec<Holder> = entries.map(holder).collect();
+    holders.sort_by(|a, b| a.title.cmp(&b.title));
+    holders
+}
+
+/// `major:minor`.
+fn number(text: &str) -> Option<u64> {
+    let (major, minor) = text.split_once(':')?;
+    Some(makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// `36 35 98:0 /root /at opts optional… - kind source superopts` (Documentation/filesystems/proc.rst, 3.5).
 fn mount(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ').skip(2);
-    let (major, minor) = left.next()?.split_once(':')?;
+    let device_number = number(left.next()?)?;
     let mut right = right.split(' ');
     Some(Mount {
-        device_number: makedev(major.parse().ok()?, minor.parse().ok()?),
+        device_number,
         root: path(left.next()?),
         at: path(left.next()?),
         read_only: left.next()?.split(',').any(|option| option == "ro"),
         kind: right.next()?.to_owned(),
         source: path(right.next()?),
+        mode: match right
+            .next()
+            .is_some_and(|all| all.split(',').any(|option| option == "ro"))
+        {
+            true => MountMode::ReadOnly,
+            false => MountMode::ReadWrite,
+        },
     })
 }
 
@@ -166,6 +224,7 @@ mod tests {
                 read_only: false,
                 kind: "ext4".into(),
                 source: "/dev/sdb1".into(),
+                mode: MountMode::ReadOnly,
             }
         );
         for broken in [

@@ -14,7 +14,7 @@ pub fn plan(
     destination: &DiskName,
     survey: &mut Survey<'_>,
 ) -> Option<Plan> {
-    let source = survey.source(source);
+    let source = survey.at_rest(source, request.options.liveness);
     let onto = survey.onto(destination);
     let ((source, opened), onto) = (source?, onto?);
     let mut plan = Plan::of(request);

@@ -1,13 +1,15 @@
 //! Finding the disks a request names, and what speaks against each.
 
+use std::path::Path;
+
 use disk::extent::ExtentMap;
 use disk::fs::{State, Used};
 use disk::layout::{Content, Layout};
 use disk::source::BlockSource;
 
 use super::refusal::Refusal;
-use crate::host::{Disk, Host, Use};
-use crate::request::{Coverage, DiskName};
+use crate::host::{Disk, Host, MountMode, Use};
+use crate::request::{Coverage, DiskName, Liveness, Place};
 
 /// Used maps are rounded out to this unit: the largest that a disk counts in.
 pub const GRANULE: u64 = 4096;
@@ -90,6 +92,39 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// A disk to be copied, which does not change meanwhile unless that was asked for.
+    pub fn at_rest(
+        &mut self,
+        name: &DiskName,
+        liveness: Liveness,
+    ) -> Option<(Box<Disk>, Box<dyn BlockSource>)> {
+        let (disk, source) = self.source(name)?;
+        let changing = disk.uses.iter().filter(|used| used.changes_it());
+        let uses: Vec<Use> = changing.cloned().collect();
+        if liveness == Liveness::AtRest && !uses.is_empty() {
+            self.refuse(Refusal::SourceInUse {
+                disk: disk.title(),
+                uses,
+            });
+        }
+        Some((disk, source))
+    }
+
+    /// Whether this path lies on the disk, or will when it is made.
+    pub fn lies_on(&self, path: &Path, disk: &Disk) -> bool {
+        if disk.identity.file.is_some() {
+            return false;
+        }
+        let full = self.host.full_path(path);
+        let place = |directory: &Path| {
+            let place = Place::Path(directory.to_owned());
+            self.host.open_place(&place, None).ok()
+        };
+        let below = full.ancestors().skip(1).find_map(place);
+        let on = below.and_then(|place| place.disk);
+        on.is_some_and(|on| on.same_device(&disk.identity))
+    }
+
     /// What may not be written, whatever is to be written there.
     pub fn check_writable(&mut self, disk: &Disk) {
         let title = disk.title();
@@ -112,11 +147,15 @@ impl<'a> Survey<'a> {
     /// What a user should know of a source.
     fn warn_of(&mut self, disk: &Disk) {
         for used in &disk.uses {
-            if let Use::Mounted { .. } = used {
-                self.warnings.push(format!(
-                    "{used}: files that change while they are read may come out torn; better unmount it"
-                ));
-            }
+            self.warnings.push(match used {
+                Use::Mounted {
+                    mode: MountMode::ReadOnly,
+                    ..
+                } => format!("{used}: it is copied as it is there"),
+                _ => format!(
+                    "{used}: what changes while it is read may come out torn; better release it first"
+                ),
+            });
         }
         match &disk.layout {
             Ok(layout) => self.warnings.extend(states(disk, layout)),

@@ -13,7 +13,8 @@ use image::{file_name, unfinished_name};
 use super::find::{Survey, used};
 use super::refusal::Refusal;
 use super::{Plan, StoreFacts, show};
-use crate::host::Disk;
+use crate::host::{Disk, OpenPlace};
+use crate::mapfile::{Ends, Subject};
 use crate::permit::Target;
 use crate::request::{Coverage, DiskName, Place, Request};
 
@@ -37,37 +38,12 @@ pub fn plan(
             why,
         });
     }
-    let source = survey.source(source);
-    let place = match survey.host.open_place(store, None) {
-        Ok(place) if place.name.is_empty() => Some(place),
-        Ok(place) => {
-            survey.refuse(Refusal::Other {
-                text: format!(
-                    "{} has no directory {}; make it first or name another store",
-                    place.store.describe(),
-                    place.name
-                ),
-            });
-            None
-        }
-        Err(error) => {
-            survey.refuse(Refusal::Other { text: error.0 });
-            None
-        }
-    };
+    let source = survey.at_rest(source, request.options.liveness);
+    let place = directory(store, survey);
     let ((disk, opened), place) = (source?, place?);
     let mut plan = Plan::of(request);
     plan.wanting(used(&disk, request.options.coverage));
-    if let Some(on) = place
-        .disk
-        .as_ref()
-        .filter(|on| on.same_device(&disk.identity))
-    {
-        survey.refuse(Refusal::OnSource {
-            disk: disk.title(),
-            place: format!("{store} on {on}"),
-        });
-    }
+    not_on_source(&place, store, &disk, survey);
     let mut facts = StoreFacts {
         title: place.store.describe(),
         free_bytes: place.free_bytes.or_else(|| place.store.free_bytes()),
@@ -78,25 +54,58 @@ pub fn plan(
         there_already(&*place.store, name, &disk, &mut plan, &mut facts, survey);
     }
     room(&facts, place.store.file_limit(), survey);
-    plan.lines.insert(
-        0,
-        match request.options.coverage {
-            Coverage::Used => format!(
-                "image what is in use: {} of {}",
-                Size(plan.used_bytes),
-                Size(disk.geometry.size_bytes)
-            ),
-            Coverage::Exact => format!("image every sector: {}", Size(plan.used_bytes)),
-        },
-    );
+    plan.lines.insert(0, taken(&plan, &disk));
     plan.lines.extend(show::disk("source", &disk));
     plan.lines.push(written_to(&facts, name));
-    plan.targets = vec![Target::Store {
+    let target = Target::Store {
         disk: facts.disk.clone(),
-    }];
+    };
+    let ends = Ends {
+        source: Subject::Disk(disk.identity.clone()),
+        target: target.clone(),
+    };
+    plan.state = survey.exported(&request.options, &ends, &disk);
+    plan.ends = Some(ends);
+    plan.targets = vec![target];
     plan.store = Some(facts);
     plan.source = Some(*disk);
     Some(plan)
+}
+
+/// The store is a directory that is there.
+fn directory(store: &Place, survey: &mut Survey<'_>) -> Option<OpenPlace> {
+    let text = match survey.host.open_place(store, None) {
+        Ok(place) if place.name.is_empty() => return Some(place),
+        Ok(place) => format!(
+            "{} has no directory {}; make it first or name another store",
+            place.store.describe(),
+            place.name
+        ),
+        Err(error) => error.0,
+    };
+    survey.refuse(Refusal::Other { text });
+    None
+}
+
+fn not_on_source(place: &OpenPlace, store: &Place, disk: &Disk, survey: &mut Survey<'_>) {
+    let on = place.disk.as_ref();
+    if let Some(on) = on.filter(|on| on.same_device(&disk.identity)) {
+        survey.refuse(Refusal::OnSource {
+            disk: disk.title(),
+            place: format!("{store} on {on}"),
+        });
+    }
+}
+
+fn taken(plan: &Plan, disk: &Disk) -> String {
+    let bytes = Size(plan.used_bytes);
+    match plan.request.options.coverage {
+        Coverage::Used => format!(
+            "image what is in use: {bytes} of {}",
+            Size(disk.geometry.size_bytes)
+        ),
+        Coverage::Exact => format!("image every sector: {bytes}"),
+    }
 }
 
 fn written_to(facts: &StoreFacts, name: &str) -> String {

@@ -72,7 +72,7 @@ impl Onto {
             Onto::NewFile(path) => (None, Some(path.as_path())),
         };
         let options = plan.request.options.clone();
-        let kept = survey.state(&options, ends, from.geometry.size_bytes, existing, file);
+        let kept = survey.state(&options, ends, from, existing, file);
         plan.targets = vec![target];
         plan.state = kept.file;
         plan.done = kept.done;
@@ -106,6 +106,14 @@ fn existing_disk(
     {
         survey.refuse(Refusal::DestinationIsSource {
             disk: title.clone(),
+        });
+    }
+    if let (Some(file), Some(source)) = (&disk.identity.file, from.disk)
+        && survey.lies_on(file, source)
+    {
+        survey.refuse(Refusal::OnSource {
+            disk: source.title(),
+            place: title.clone(),
         });
     }
     if has < needs {

@@ -24,6 +24,11 @@ pub enum Refusal {
         disk: String,
         text: String,
     },
+    /// What is mounted for writing changes while it is read.
+    SourceInUse {
+        disk: String,
+        uses: Vec<Use>,
+    },
     DestinationIsSource {
         disk: String,
     },
@@ -110,147 +115,176 @@ pub enum Refusal {
     },
 }
 
+/// A variant without a sentence does not compile.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::NotFound { name } => write!(
-                f,
-                "{name} is no disk of this machine and no regular file; 'rescue disks' lists what is there"
-            ),
-            Refusal::Ambiguous { name, disks } => write!(
-                f,
-                "{name} names {} disks: {}; name one by its path, or disconnect the others",
-                disks.len(),
-                disks.join(", ")
-            ),
-            Refusal::SourceUnreadable { disk, text } => write!(
-                f,
-                "{disk} cannot be read: {text}; check its cable and power and try again"
-            ),
-            Refusal::DestinationIsSource { disk } => write!(
-                f,
-                "{disk} is both source and destination; choose another destination"
-            ),
-            Refusal::BootMedium { disk } => write!(
-                f,
-                "{disk} is the medium this system was started from; choose another destination"
-            ),
-            Refusal::ReadOnly { disk } => write!(
-                f,
-                "{disk} is write-protected; release its lock switch or choose another destination"
-            ),
-            Refusal::InUse { disk, uses } => write!(
-                f,
-                "{disk} is in use ({}); unmount or release it, or choose another destination",
-                joined(uses)
-            ),
-            Refusal::Other { text } => f.write_str(text),
-            other => other.fmt_sizes(f),
-        }
-    }
-}
-
-impl Refusal {
-    /// The reasons about room.
-    fn fmt_sizes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        f.write_str(&match self {
+            Refusal::NotFound { name } => not_found(name),
+            Refusal::Ambiguous { name, disks } => ambiguous(name, disks),
+            Refusal::SourceUnreadable { disk, text } => source_unreadable(disk, text),
+            Refusal::SourceInUse { disk, uses } => source_in_use(disk, uses),
+            Refusal::DestinationIsSource { disk } => destination_is_source(disk),
             Refusal::TooSmall {
                 disk,
                 has_bytes,
                 needs_bytes,
-            } => {
-                let (has, needs) = apart(*has_bytes, *needs_bytes);
-                write!(
-                    f,
-                    "{disk} has {has}; {needs} are needed; choose a disk at least that large"
-                )
-            }
-            Refusal::NoRoom {
-                store,
-                free_bytes,
-                needs_bytes,
-            } => {
-                let (free, needs) = apart(*free_bytes, *needs_bytes);
-                write!(
-                    f,
-                    "{store} has {free} free; about {needs} are needed; free some space or choose another store"
-                )
-            }
-            Refusal::FileTooLarge {
-                store,
-                limit_bytes,
-                needs_bytes,
-            } => {
-                let (limit, needs) = apart(*limit_bytes, *needs_bytes);
-                write!(
-                    f,
-                    "{store} holds files of at most {limit}; about {needs} are needed; choose a store on ext4, exFAT or NTFS"
-                )
-            }
+            } => too_small(disk, apart(*has_bytes, *needs_bytes)),
+            Refusal::BootMedium { disk } => boot_medium(disk),
+            Refusal::HoldsImage { disk, image } => holds_image(disk, image),
+            Refusal::OnSource { disk, place } => on_source(disk, place),
+            Refusal::InUse { disk, uses } => in_use(disk, uses),
+            Refusal::ReadOnly { disk } => read_only(disk),
             Refusal::SectorSizes {
                 source,
                 source_bytes,
                 destination,
                 destination_bytes,
-            } => write!(
-                f,
-                "{destination} has sectors of {destination_bytes} bytes, {source} of {source_bytes}: its partition table would be wrong there; choose a disk with sectors of {source_bytes} bytes"
-            ),
-            Refusal::CannotGrow { disk, why } => write!(
-                f,
-                "the last partition cannot be grown on {disk}: {why}; leave out --grow"
-            ),
-            other => other.fmt_places(f),
-        }
+            } => sector_sizes((source, *source_bytes), (destination, *destination_bytes)),
+            Refusal::NoRoom {
+                store,
+                free_bytes,
+                needs_bytes,
+            } => no_room(store, apart(*free_bytes, *needs_bytes)),
+            Refusal::FileTooLarge {
+                store,
+                limit_bytes,
+                needs_bytes,
+            } => file_too_large(store, apart(*limit_bytes, *needs_bytes)),
+            Refusal::NameTaken { store, name } => name_taken(store, name),
+            Refusal::BadName { name, why } => bad_name(name, why),
+            Refusal::ImageMissing { image } => image_missing(image),
+            Refusal::ImageUnfinished { image } => image_unfinished(image),
+            Refusal::UnfinishedOther { image } => unfinished_other(image),
+            Refusal::ImageForeign { image } => image_foreign(image),
+            Refusal::ImageNewer { image, version } => image_newer(image, *version),
+            Refusal::MapForeign { map, text } => map_foreign(map, text),
+            Refusal::CannotGrow { disk, why } => cannot_grow(disk, why),
+            Refusal::Other { text } => text.clone(),
+        })
     }
+}
 
-    /// The reasons about images, stores and maps.
-    fn fmt_places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::HoldsImage { disk, image } => write!(
-                f,
-                "{disk} holds the image {image} that would be restored onto it; choose another destination"
-            ),
-            Refusal::OnSource { disk, place } => write!(
-                f,
-                "{place} lies on {disk}, which is the source and is never written; choose a place on another disk"
-            ),
-            Refusal::NameTaken { store, name } => write!(
-                f,
-                "{store} already has {name}; choose another name, or remove that image first"
-            ),
-            Refusal::BadName { name, why } => {
-                write!(
-                    f,
-                    "'{name}' cannot be the name of an image: {why}; choose another name"
-                )
-            }
-            Refusal::ImageMissing { image } => {
-                write!(f, "{image} is not there; check the path and the name")
-            }
-            Refusal::ImageUnfinished { image } => write!(
-                f,
-                "{image} is unfinished; give the command that began it again to finish it"
-            ),
-            Refusal::UnfinishedOther { image } => write!(
-                f,
-                "{image} was begun for another state of the source; choose another name, or remove it to begin anew"
-            ),
-            Refusal::ImageForeign { image } => write!(
-                f,
-                "{image} is not an image of this program; name a file that 'rescue image' made"
-            ),
-            Refusal::ImageNewer { image, version } => write!(
-                f,
-                "{image} is in format version {version}, which this program does not know; use a newer rescue"
-            ),
-            Refusal::MapForeign { map, text } => write!(
-                f,
-                "the map file {map} cannot be gone on from: {text}; name another with --map, or remove it to begin anew"
-            ),
-            _ => unreachable!("the other reasons have their sentences above"),
-        }
-    }
+fn not_found(name: &str) -> String {
+    format!(
+        "{name} is no disk of this machine and no regular file; 'rescue disks' lists what is there"
+    )
+}
+
+fn source_unreadable(disk: &str, text: &str) -> String {
+    format!("{disk} cannot be read: {text}; check its cable and power and try again")
+}
+
+fn destination_is_source(disk: &str) -> String {
+    format!("{disk} is both source and destination; choose another destination")
+}
+
+fn too_small(disk: &str, (has, needs): (String, String)) -> String {
+    format!("{disk} has {has}; {needs} are needed; choose a disk at least that large")
+}
+
+fn boot_medium(disk: &str) -> String {
+    format!("{disk} is the medium this system was started from; choose another destination")
+}
+
+fn holds_image(disk: &str, image: &str) -> String {
+    format!(
+        "{disk} holds the image {image} that would be restored onto it; choose another destination"
+    )
+}
+
+fn on_source(disk: &str, place: &str) -> String {
+    format!(
+        "{place} lies on {disk}, which is the source and is never written; choose a place on another disk"
+    )
+}
+
+fn read_only(disk: &str) -> String {
+    format!("{disk} is write-protected; release its lock switch or choose another destination")
+}
+
+fn sector_sizes(
+    (source, source_bytes): (&str, u32),
+    (destination, destination_bytes): (&str, u32),
+) -> String {
+    format!(
+        "{destination} has sectors of {destination_bytes} bytes, {source} of {source_bytes}: its partition table would be wrong there; choose a disk with sectors of {source_bytes} bytes"
+    )
+}
+
+fn no_room(store: &str, (free, needs): (String, String)) -> String {
+    format!(
+        "{store} has {free} free; about {needs} are needed; free some space or choose another store"
+    )
+}
+
+fn file_too_large(store: &str, (limit, needs): (String, String)) -> String {
+    format!(
+        "{store} holds files of at most {limit}; about {needs} are needed; choose a store on ext4, exFAT or NTFS"
+    )
+}
+
+fn name_taken(store: &str, name: &str) -> String {
+    format!("{store} already has {name}; choose another name, or remove that image first")
+}
+
+fn bad_name(name: &str, why: &str) -> String {
+    format!("'{name}' cannot be the name of an image: {why}; choose another name")
+}
+
+fn image_missing(image: &str) -> String {
+    format!("{image} is not there; check the path and the name")
+}
+
+fn image_unfinished(image: &str) -> String {
+    format!("{image} is unfinished; give the command that began it again to finish it")
+}
+
+fn unfinished_other(image: &str) -> String {
+    format!(
+        "{image} was begun for another state of the source; choose another name, or remove it to begin anew"
+    )
+}
+
+fn image_foreign(image: &str) -> String {
+    format!("{image} is not an image of this program; name a file that 'rescue image' made")
+}
+
+fn image_newer(image: &str, version: u32) -> String {
+    format!(
+        "{image} is in format version {version}, which this program does not know; use a newer rescue"
+    )
+}
+
+fn map_foreign(map: &str, text: &str) -> String {
+    format!(
+        "the map file {map} cannot be gone on from: {text}; name another with --map, or remove it to begin anew"
+    )
+}
+
+fn cannot_grow(disk: &str, why: &str) -> String {
+    format!("the last partition cannot be grown on {disk}: {why}; leave out --grow")
+}
+
+fn ambiguous(name: &str, disks: &[String]) -> String {
+    format!(
+        "{name} names {} disks: {}; name one by its path, or disconnect the others",
+        disks.len(),
+        disks.join(", ")
+    )
+}
+
+fn source_in_use(disk: &str, uses: &[Use]) -> String {
+    format!(
+        "{disk} is written while it would be read ({}), and its files would come out torn; unmount it or mount it read-only, or add --live to copy it all the same",
+        joined(uses)
+    )
+}
+
+fn in_use(disk: &str, uses: &[Use]) -> String {
+    format!(
+        "{disk} is in use ({}); unmount or release it, or choose another destination",
+        joined(uses)
+    )
 }
 
 fn joined(uses: &[Use]) -> String {

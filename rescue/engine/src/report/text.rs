@@ -5,7 +5,7 @@ use std::fmt;
 use disk::extent::ExtentMap;
 use disk::size::Size;
 
-use crate::report::{DiskReport, DiskRole, Outcome, Report, Verified};
+use crate::report::{DamagedFile, DiskReport, DiskRole, Outcome, Report, Verified};
 
 /// Most places and files that are listed one by one.
 const LISTED: usize = 20;
@@ -42,8 +42,9 @@ impl fmt::Display for Report {
         for file in self.files.iter().take(LISTED) {
             writeln!(f, "    in {file}")?;
         }
-        if self.files.len() > LISTED {
-            writeln!(f, "    and in {} more files", self.files.len() - LISTED)?;
+        let more = self.files.len().saturating_sub(LISTED) as u64 + self.more_files;
+        if more > 0 {
+            writeln!(f, "    and in {more} more files")?;
         }
         for disk in &self.disks {
             writeln!(f, "  {disk}")?;
@@ -82,6 +83,19 @@ fn places(f: &mut fmt::Formatter<'_>, what: &str, extents: &ExtentMap) -> fmt::R
         writeln!(f, "    and {} more", extents.count() - LISTED)?;
     }
     Ok(())
+}
+
+impl fmt::Display for DamagedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(partition) = self.partition {
+            write!(f, "partition {partition}: ")?;
+        }
+        f.write_str(&self.path)?;
+        match self.size_bytes {
+            Some(size) => write!(f, ", {} of {size} bytes", self.lost_bytes.min(size.max(1))),
+            None => f.write_str(", whose record cannot be read"),
+        }
+    }
 }
 
 impl fmt::Display for DiskReport {

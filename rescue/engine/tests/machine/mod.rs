@@ -55,6 +55,7 @@ impl Machine {
             proc: at("proc"),
             dev: at("dev"),
             run: at("run"),
+            state: Some(at("state")),
         }
     }
 
