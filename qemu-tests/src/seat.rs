@@ -1,5 +1,6 @@
 //! Where a person sits at a made-up PC: sees what stands on a screen, and presses keys.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ const MARKS: [&str; 3] = ["► ", "> ", "\u{10} "];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     Enter,
+    Up,
     Down,
     /// Empties a field.
     Clear,
@@ -79,10 +81,12 @@ impl Seat {
     pub fn press(&mut self, key: Key) -> Outcome {
         match (&self.place, key) {
             (Place::Line, Key::Enter) => self.pc.console.send("\r"),
+            (Place::Line, Key::Up) => self.pc.console.send("\x1b[A"),
             (Place::Line, Key::Down) => self.pc.console.send("\x1b[B"),
             (Place::Line, Key::Clear) => self.pc.console.send("\x15"),
             (Place::Line, Key::Letter(c)) => self.pc.console.send(&c.to_string()),
             (Place::Screen { .. }, Key::Enter) => self.pc.qmp.keys(&["ret"]),
+            (Place::Screen { .. }, Key::Up) => self.pc.qmp.keys(&["up"]),
             (Place::Screen { .. }, Key::Down) => self.pc.qmp.keys(&["down"]),
             (Place::Screen { .. }, Key::Clear) => self.pc.qmp.keys(&["ctrl-u"]),
             (Place::Screen { .. }, Key::Letter(c)) => self.pc.qmp.type_text(&c.to_string()),
@@ -123,19 +127,23 @@ impl Seat {
         self.see_within(words, SEEN_WITHIN)
     }
 
-    /// Goes down a list to the entry with these words, and takes it.
+    /// Goes through a list to the entry with these words, and takes it.
     ///
     /// # Errors
     /// When there is none.
     pub fn choose(&mut self, words: &str) -> Outcome {
         let mut rows = self.see(words)?;
         for _ in 0..MOST_ENTRIES {
-            if rows.iter().any(|row| is_marked(row) && row.contains(words)) {
-                return self.press(Key::Enter);
-            }
-            let before = rows;
-            self.press(Key::Down)?;
-            rows = self.changed(&before)?;
+            let entry = rows.iter().position(|row| row.contains(words));
+            let mark = rows.iter().position(|row| is_marked(row));
+            let key = match mark.cmp(&entry) {
+                Ordering::Equal => return self.press(Key::Enter),
+                Ordering::Less => Key::Down,
+                // The typed line is marked when no disk was there yet.
+                Ordering::Greater => Key::Up,
+            };
+            self.press(key)?;
+            rows = self.changed(&rows)?;
         }
         Err(Failure::new(format!(
             "no entry with {words:?} can be chosen:\n{}",
