@@ -168,7 +168,10 @@ fn look_at(linux: &Linux, disk: &SysDisk, uses: &Uses) -> Result<Disk, HostError
     } else {
         None
     };
-    let read_only = hardware.map_or(disk.read_only, |hardware| hardware == Hardware::ReadOnly);
+    // What is in use cannot be tried out, and the flag in the kernel is our own protection: its use is told instead.
+    let read_only = hardware.map_or(disk.read_only && !guarded, |hardware| {
+        hardware == Hardware::ReadOnly
+    });
     let Probed {
         geometry,
         fingerprint,

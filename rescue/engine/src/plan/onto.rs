@@ -136,7 +136,7 @@ fn existing_disk(
         plan.lines
             .push(format!("destination: {title}, which an earlier run made"));
     }
-    if has > needs {
+    if has > needs && plan.grows.is_none() {
         plan.lines
             .push(format!("{} behind the copy stay unused", Size(has - needs)));
     }

@@ -56,6 +56,11 @@ fn holds_image(opened: &Opened, image: &Place, onto: &Onto, survey: &mut Survey<
         _ => false,
     };
     if on_disk || itself {
+        // It is mounted because the image is read from it: nobody needs to release it.
+        let title = disk.title();
+        survey
+            .refusals
+            .retain(|other| !matches!(other, Refusal::InUse { disk, .. } if *disk == title));
         survey.refuse(Refusal::HoldsImage {
             disk: disk.title(),
             image: opened.facts.title.clone(),
