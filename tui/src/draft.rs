@@ -131,9 +131,9 @@ impl Draft {
         }
     }
 
-    pub fn restore(image: Place, destination: &Pick) -> Draft {
+    pub fn restore(image: Place, from: String, destination: &Pick) -> Draft {
         Draft {
-            from: image.to_string(),
+            from,
             to: destination.words.clone(),
             action: Action::Restore {
                 image,

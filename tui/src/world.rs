@@ -124,6 +124,17 @@ impl World {
         }
     }
 
+    /// An image by the words of the store it lies in.
+    pub fn words_of_image(&self, image: &Place) -> String {
+        let rows = self.stores(None);
+        let within = rows.iter().filter(|row| row.on != "directory");
+        let mut found = within.filter_map(|row| Some((row, below(image, &row.place)?)));
+        match found.next() {
+            Some((row, path)) => format!("{path} in {} ({})", row.what, row.on),
+            None => image.to_string(),
+        }
+    }
+
     /// Where images can be, roomiest first; nothing on the disk `but`.
     pub fn stores(&self, but: Option<&Identity>) -> Vec<StoreRow> {
         let mut rows: Vec<StoreRow> = self.directories.iter().map(directory_row).collect();
@@ -137,6 +148,28 @@ impl World {
             .sort_by_key(|row| std::cmp::Reverse(row.free_bytes.unwrap_or(0)));
         rows
     }
+}
+
+/// The path of an image inside a store, when both are on the same filesystem.
+fn below(image: &Place, store: &Place) -> Option<String> {
+    let inner = match (image, store) {
+        (
+            Place::Uuid { uuid, path },
+            Place::Uuid {
+                uuid: on,
+                path: top,
+            },
+        ) if uuid == on => path.strip_prefix(top).ok()?,
+        (
+            Place::Label { label, path },
+            Place::Label {
+                label: on,
+                path: top,
+            },
+        ) if label == on => path.strip_prefix(top).ok()?,
+        _ => return None,
+    };
+    Some(inner.display().to_string())
 }
 
 fn directory_row(directory: &Directory) -> StoreRow {

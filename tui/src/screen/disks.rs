@@ -177,7 +177,10 @@ impl Disks {
                 Disks::open(Purpose::CloneTo { source }, world, back)
             }
             Purpose::CloneTo { source } => Options::open(Draft::clone_to(&source, &pick), "", back),
-            Purpose::RestoreTo { image } => Options::open(Draft::restore(image, &pick), "", back),
+            Purpose::RestoreTo { image } => {
+                let from = world.words_of_image(&image);
+                Options::open(Draft::restore(image, from, &pick), "", back)
+            }
             Purpose::Verify => {
                 let disk = Box::new(pick);
                 Stores::to_search(Search::Verify { disk }, world, back)

@@ -133,6 +133,7 @@ fn an_image_is_restored() {
     d.keys(&[Key::Down, Key::Enter]);
     // The first disk is the system disk; the second the empty one.
     d.keys(&[Key::Down, Key::Enter]);
+    d.shows("b.img.zst in BACKUP, ext4, partition 1");
     let request = Driver::asked(d.key(Key::Enter));
     let action = Action::Restore {
         image: backup("b.img.zst"),
