@@ -20,17 +20,21 @@ try() {
     cat >&2 <<T
 
 The made-up PC has three disks, kept in $TRY (delete the folder to begin anew):
-  SYSTEM-0001  2 GiB  a system: EFI, ext4, NTFS and swap partitions with files in them
+  SYSTEM-0001  2 GiB  a system: EFI, swap, NTFS and ext4 partitions with files in them
   EMPTY-0002   4 GiB  empty
   STICK-0003   4 GiB  a stick, with an ext4 partition labelled STORE to keep images on
-Image the first onto the stick, restore it onto the second, and look at the report.
+Image the first onto the stick, restore it onto the second (the last partition can grow there), and look at the report.
 
 T
     if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && qemu-system-x86_64 -display help | grep -qx gtk; then
         qemu-system-x86_64 "${words[@]}" -vga std -display gtk,zoom-to-fit=on -serial none
     else
-        say "no graphical desktop here, so the PC's serial line is this terminal; leave it with Ctrl-A, then X"
-        # Without the screen's size the line has 24 rows of 80 columns.
+        say "no graphical desktop here, so the PC's serial line is this terminal"
+        say "leave it with Ctrl-A, then X, or by switching the PC off from the menu"
+        if [ -t 0 ]; then
+            # The PC's firmware wipes this terminal at once.
+            read -r -p "mkiso: Enter starts the PC; it takes up to a minute " _
+        fi
         qemu-system-x86_64 "${words[@]}" -vga std -display none -serial mon:stdio
     fi
 }
@@ -55,9 +59,9 @@ make_system_disk() {
     local disk=$1 part=$TRY/part text
     truncate --size=2G "$disk"
     partition "$disk" 'start=1MiB, size=100MiB, type=uefi, name="EFI system"
-start=101MiB, size=1000MiB, type=linux, name=Linux
-start=1101MiB, size=700MiB, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name=Data
-start=1801MiB, size=200MiB, type=swap, name=Swap'
+start=101MiB, size=200MiB, type=swap, name=Swap
+start=301MiB, size=700MiB, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name=Data
+start=1001MiB, size=1000MiB, type=linux, name=Linux'
 
     truncate --size=100M "$part"
     mkfs.vfat -F 32 -n EFI "$part" >/dev/null
@@ -73,18 +77,18 @@ start=1801MiB, size=200MiB, type=swap, name=Swap'
     rm -f "$part"
     truncate --size=1000M "$part"
     mkfs.ext4 -q -L linux -d "$root" "$part"
-    put "$part" "$disk" 101
+    put "$part" "$disk" 1001
 
     rm -f "$part"
     truncate --size=700M "$part"
     mkfs.ntfs --quick --force --quiet --label Data "$part" >/dev/null
     for text in README.md Cargo.lock mkiso.sh; do ntfscp --quiet "$part" "$text" "$text"; done
-    put "$part" "$disk" 1101
+    put "$part" "$disk" 301
 
     rm -f "$part"
     truncate --size=200M "$part"
     mkswap --label swap "$part" >/dev/null
-    put "$part" "$disk" 1801
+    put "$part" "$disk" 101
     rm -rf "$part" "$root"
 }
 
