@@ -15,8 +15,8 @@ use crate::qmp::Qmp;
 use crate::serial::{End, Serial};
 use crate::shell::Shell;
 
-/// A boot on a busy host without KVM.
-pub const BOOT_WITHIN: Duration = Duration::from_secs(300);
+/// A boot on a very busy host without KVM.
+pub const BOOT_WITHIN: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keyboard {

@@ -22,6 +22,7 @@ const MARKS: [&str; 3] = ["► ", "> ", "\u{10} "];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     Enter,
+    Escape,
     Up,
     Down,
     /// Empties a field.
@@ -81,11 +82,13 @@ impl Seat {
     pub fn press(&mut self, key: Key) -> Outcome {
         match (&self.place, key) {
             (Place::Line, Key::Enter) => self.pc.console.send("\r"),
+            (Place::Line, Key::Escape) => self.pc.console.send("\x1b"),
             (Place::Line, Key::Up) => self.pc.console.send("\x1b[A"),
             (Place::Line, Key::Down) => self.pc.console.send("\x1b[B"),
             (Place::Line, Key::Clear) => self.pc.console.send("\x15"),
             (Place::Line, Key::Letter(c)) => self.pc.console.send(&c.to_string()),
             (Place::Screen { .. }, Key::Enter) => self.pc.qmp.keys(&["ret"]),
+            (Place::Screen { .. }, Key::Escape) => self.pc.qmp.keys(&["esc"]),
             (Place::Screen { .. }, Key::Up) => self.pc.qmp.keys(&["up"]),
             (Place::Screen { .. }, Key::Down) => self.pc.qmp.keys(&["down"]),
             (Place::Screen { .. }, Key::Clear) => self.pc.qmp.keys(&["ctrl-u"]),

@@ -81,6 +81,14 @@ impl Shell {
         )))
     }
 
+    /// The last command: the machine ends, perhaps before the shell could say so.
+    ///
+    /// # Errors
+    /// When the machine is gone already.
+    pub fn leave(mut self, command: &str) -> Outcome {
+        self.line.send(&format!("{command}\n"))
+    }
+
     /// Asks again and again until the answer holds `text`.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub fn screen_program_that_crashes_is_started_again(lab: &Lab) -> Outcome {
     running.console.expect("5 times; this is a shell", WITHIN)?;
     running.console.send("echo al''ive\n")?;
     running.console.expect("alive", WITHIN)?;
-    shell.run("reboot")?;
+    shell.leave("reboot")?;
     // The machine was started so that a restart ends it.
     running.ended(WITHIN)
 }

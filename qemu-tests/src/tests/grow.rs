@@ -30,7 +30,7 @@ pub fn clone_grows_the_last_ext4_partition(lab: &Lab) -> Outcome {
         &mut shell,
         "rescue clone serial:SMALL-0001 serial:LARGE-7A21 --grow --approve 7A21",
     )?;
-    shell.ask("poweroff")?;
+    shell.leave("poweroff")?;
     running.ended(SWITCHED_OFF_WITHIN)?;
     assert_grown(lab, &small, &large)
 }
@@ -55,7 +55,7 @@ pub fn restore_grows_the_last_ext4_partition(lab: &Lab) -> Outcome {
         &mut shell,
         "rescue restore label:STORE/small.img.zst serial:LARGE-7A21 --grow --approve 7A21",
     )?;
-    shell.ask("poweroff")?;
+    shell.leave("poweroff")?;
     running.ended(SWITCHED_OFF_WITHIN)?;
     assert_grown(lab, &small, &large)
 }

@@ -57,6 +57,6 @@ pub fn failed_job_stays_and_shows_why(lab: &Lab) -> Outcome {
     ensure(!log.lines().any(|line| line == "never"), || {
         "a command ran after one that failed".to_owned()
     })?;
-    shell.run("poweroff")?;
+    shell.leave("poweroff")?;
     running.ended(SWITCHED_OFF_WITHIN)
 }

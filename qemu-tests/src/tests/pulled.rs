@@ -55,7 +55,7 @@ pub fn source_pulled_while_it_is_imaged(lab: &Lab) -> Outcome {
         &mut shell,
         "rescue restore label:STORE/pulled.img.zst serial:TARGET-7A21 --approve 7A21",
     )?;
-    shell.ask("poweroff")?;
+    shell.leave("poweroff")?;
     running.ended(SWITCHED_OFF_WITHIN)?;
     source.assert_untouched()?;
     source.assert_equal(&target)

@@ -98,11 +98,29 @@ fn restore(seat: &mut Seat) -> Outcome {
     seat.see("Where the image is")?;
     seat.choose("STORE")?;
     seat.choose("pc.img.zst")?;
+    refused_onto_its_own_store(seat)?;
     seat.see("Disk to write to")?;
     seat.choose("..7A21")?;
     agree_with_word(seat, "TARGET-7A21")?;
     finish(seat, "Done. The disk is restored.")?;
     Ok(())
+}
+
+/// The disk that holds the image is refused, for this reason alone.
+fn refused_onto_its_own_store(seat: &mut Seat) -> Outcome {
+    seat.see("Disk to write to")?;
+    seat.choose("..0002")?;
+    seat.see("Settings")?;
+    seat.press(Key::Enter)?;
+    let reasons = seat.see("This cannot be done")?.join("\n");
+    seat.screenshot("refused")?;
+    ensure(
+        reasons.contains("holds the image") && !reasons.contains("reasons"),
+        || format!("restoring over the image's own disk is refused so:\n{reasons}"),
+    )?;
+    seat.press(Key::Escape)?;
+    seat.see("Settings")?;
+    seat.press(Key::Escape)
 }
 
 /// Through the settings and the plan to the word, which is taken from the screen. A wrong one is tried first.
