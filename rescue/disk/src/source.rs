@@ -17,12 +17,12 @@ pub trait BlockSource: Send + Sync {
     }
 }
 
-/// Takes the bytes of a disk or of an image.
-pub trait BlockSink: Send {
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), WriteError>;
+/// Takes the bytes of a disk or of an image, from several threads at once.
+pub trait BlockSink: Send + Sync {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), WriteError>;
 
     /// Makes `len` bytes read as zeros; sinks that know a faster way than writing them use it.
-    fn zero_at(&mut self, offset: u64, len: u64) -> Result<(), WriteError> {
+    fn zero_at(&self, offset: u64, len: u64) -> Result<(), WriteError> {
         const ZEROS: &[u8] = &[0; 256 << 10];
         let mut done = 0;
         while done < len {
@@ -34,8 +34,8 @@ pub trait BlockSink: Send {
         Ok(())
     }
 
-    /// What was written so far survives a power cut after this returns.
-    fn sync(&mut self) -> Result<(), WriteError>;
+    /// What was written before this was called survives a power cut after it returns.
+    fn sync(&self) -> Result<(), WriteError>;
 
     /// Makes everything durable. Without it nothing was written, as far as anybody may claim.
     fn finish(self: Box<Self>) -> Result<(), WriteError>;

@@ -126,7 +126,7 @@ fn a_destination_is_written_past_every_cache_and_read_back() {
             .unwrap()
     };
     let before = count();
-    let mut sink = host.open_destination(permit(&approved)).unwrap();
+    let sink = host.open_destination(permit(&approved)).unwrap();
     sink.write_at(0, &from).unwrap();
     sink.write_at(3 * MIB as u64 + 3, b"an edge").unwrap();
     sink.zero_at(2 * MIB as u64, MIB as u64).unwrap();
@@ -304,7 +304,7 @@ fn in_the_live_system_every_disk_is_read_only_before_it_is_looked_at() {
     let protection = host
         .protect_all_but(Some(&disks[0].identity), &[permit(&plan)])
         .unwrap();
-    let mut sink = host.open_destination(permit(&plan)).unwrap();
+    let sink = host.open_destination(permit(&plan)).unwrap();
     assert_eq!(flags(), ["1", "0"]);
     // Another program of ours lists the disks while this one writes.
     live.machine.host().disks().unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use disk::extent::Extent;
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CParameter, DParameter};
 
 use crate::chunk::{self, Entry, Kind};
 use crate::digest::{self, Digest, ImageId, LeafValue};
@@ -15,6 +15,19 @@ use crate::zeros::{self, ZeroFrames};
 
 /// The default: fast. 3 is the other that pays.
 pub const LEVEL: i32 = 1;
+
+/// Matches reach over a whole chunk of the usual size: smaller and no slower than the windows of zstd's own levels up
+/// to this one.
+const WINDOW_LOG: u32 = 22;
+const WINDOW_LEVELS: i32 = 9;
+
+/// What level 1 is here: a larger table and a step of two where nothing matches. Measured on an operating system's
+/// tree and documents against zstd's own level 1: the same size, a fifth to a quarter faster, both ways.
+const FAST: [CParameter; 3] = [
+    CParameter::HashLog(16),
+    CParameter::TargetLength(2),
+    CParameter::MinMatch(6),
+];
 
 /// Makes frames out of chunks; keeps its contexts and buffers from one to the next.
 pub struct Encoder {
@@ -70,10 +83,14 @@ impl Encoder {
     pub fn new(level: i32) -> Result<Encoder, ImageError> {
         let codec = |error: std::io::Error| ImageError::Codec(error.to_string());
         let mut zstd = Compressor::new(level).map_err(codec)?;
-        for parameter in [
+        let always = [
             CParameter::ChecksumFlag(true),
             CParameter::ContentSizeFlag(true),
-        ] {
+        ];
+        let window = (level <= WINDOW_LEVELS).then_some(CParameter::WindowLog(WINDOW_LOG));
+        let fast: &[CParameter] = if level == LEVEL { &FAST } else { &[] };
+        let parameters = always.into_iter().chain(window);
+        for parameter in parameters.chain(fast.iter().copied()) {
             zstd.set_parameter(parameter).map_err(codec)?;
         }
         Ok(Encoder { zstd })
@@ -200,6 +217,16 @@ impl Decoder {
             zeros: ZeroFrames::default(),
             expected: Vec::new(),
         })
+    }
+
+    /// One that proves the content and does not care whether `zstd -t` would like the frame around it.
+    pub fn for_content() -> Result<Decoder, ImageError> {
+        let mut decoder = Decoder::new()?;
+        decoder
+            .zstd
+            .set_parameter(DParameter::ForceIgnoreChecksum(true))
+            .map_err(|error| ImageError::Codec(error.to_string()))?;
+        Ok(decoder)
     }
 
     /// `stored` as [`crate::reader::Reader::read_stored`] gave it. After `Ok`, `content` is what the disk held;

@@ -354,11 +354,11 @@ impl BlockSource for Reading {
 pub struct Writing(FakeDisk);
 
 impl BlockSink for Writing {
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), WriteError> {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), WriteError> {
         self.0.state().write(offset, data)
     }
 
-    fn sync(&mut self) -> Result<(), WriteError> {
+    fn sync(&self) -> Result<(), WriteError> {
         let mut state = self.0.state();
         if !state.there {
             return Err(WriteError::Gone(state.title()));
@@ -367,7 +367,7 @@ impl BlockSink for Writing {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), WriteError> {
+    fn finish(self: Box<Self>) -> Result<(), WriteError> {
         self.sync()
     }
 }

@@ -54,7 +54,9 @@ impl Check<'_> {
         let mut commit = |part: &Part, slot: &mut Slot| {
             let Ok(piece) = part else { return Ok(()) };
             let extent = piece.extent();
-            meter.read_bytes += slot.stored.len() as u64;
+            if let Piece::Entry(entry) = piece {
+                meter.read_bytes += entry.end() - entry.offset;
+            }
             found.good_bytes += extent.len() - slot.findings.damage.total_bytes();
             slot.findings
                 .damage
@@ -85,7 +87,6 @@ impl Check<'_> {
 
     fn read(&self, part: &Part, slot: &mut Slot) -> Result<(), ImageError> {
         slot.findings = Findings::default();
-        slot.stored.clear();
         match part {
             Ok(Piece::Entry(entry)) => self.reader.read_stored(entry, &mut slot.stored),
             Ok(Piece::Lost(extent)) => {

@@ -45,7 +45,7 @@ impl<'a> FromImage<'a> {
         match kept {
             Some(tools) => Ok(tools),
             None => Ok(Tools {
-                decoder: Decoder::new()?,
+                decoder: Decoder::for_content()?,
                 stored: Vec::new(),
             }),
         }

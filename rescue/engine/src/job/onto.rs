@@ -75,7 +75,7 @@ impl Job<'_> {
         record: &mut Record<'_>,
         meter: &mut Meter<'_>,
     ) -> Result<Copied, Stop> {
-        let mut sink = self.host.open_destination(permit).map_err(fault)?;
+        let sink = self.host.open_destination(permit).map_err(fault)?;
         let title = self.destination_title();
         let to_disk = ToDisk {
             fetch,
@@ -88,9 +88,9 @@ impl Job<'_> {
             tuning: self.tuning,
             cancel: self.cancel,
         };
-        let copied = to_disk.copy(&mut *sink, record, meter);
+        let copied = to_disk.copy(&*sink, record, meter);
         if copied.is_err() {
-            record.keep(&mut *sink, meter);
+            record.keep(&*sink, meter);
         }
         let copied = copied?;
         meter.begin(Step::Flush, 0, 0);

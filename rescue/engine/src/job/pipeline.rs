@@ -26,10 +26,12 @@ pub enum Stop {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Threads {
     pub readers: usize,
+    /// With none, every reader does the work on what it read: as many slots as threads are enough.
     pub workers: usize,
 }
 
-/// What happens to a piece, in this order: `fetch` on a reader, `work` on a worker.
+/// What happens to a piece, in this order: `fetch` on a reader, `work` on a worker. `work` on several pieces goes
+/// on at once and in any order.
 #[derive(Debug)]
 pub struct Stages<F, W> {
     pub fetch: F,
@@ -75,11 +77,19 @@ where
         for _ in 0..threads.readers.max(1) {
             let (read, free) = (read.clone(), free.clone());
             let (free_slots, pieces, stopped) = (&free_slots, &pieces, &stopped);
-            scope.spawn(move || {
-                read_pieces(free_slots, &free, pieces, stopped, &stages.fetch, &read)
+            let worked = (threads.workers == 0).then(|| worked.clone());
+            scope.spawn(move || match worked {
+                None => read_pieces(free_slots, &free, pieces, stopped, &stages.fetch, &read),
+                Some(worked) => {
+                    let both = |piece: &P, slot: &mut S| {
+                        (stages.fetch)(piece, slot)?;
+                        (stages.work)(piece, slot)
+                    };
+                    read_pieces(free_slots, &free, pieces, stopped, &both, &worked);
+                }
             });
         }
-        for _ in 0..threads.workers.max(1) {
+        for _ in 0..threads.workers {
             let worked = worked.clone();
             let to_work = &to_work;
             scope.spawn(move || work_on(to_work, &stages.work, &worked));

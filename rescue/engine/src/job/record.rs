@@ -67,7 +67,7 @@ impl<'a> Record<'a> {
     /// Now and then makes the destination durable and then says so in the file, never the other way round.
     pub fn checkpoint(
         &mut self,
-        sink: &mut dyn BlockSink,
+        sink: &dyn BlockSink,
         meter: &mut Meter<'_>,
     ) -> Result<(), WriteError> {
         let due = self.saved.elapsed() >= self.tuning.checkpoint
@@ -80,7 +80,7 @@ impl<'a> Record<'a> {
     }
 
     /// After a stop: what was written is kept for the next run where it can be made durable.
-    pub fn keep(&mut self, sink: &mut dyn BlockSink, meter: &mut Meter<'_>) {
+    pub fn keep(&mut self, sink: &dyn BlockSink, meter: &mut Meter<'_>) {
         if self.file.is_some() && sink.sync().is_ok() {
             self.save(meter);
         }

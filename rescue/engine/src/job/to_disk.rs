@@ -1,5 +1,7 @@
 //! Clone and restore: the wanted bytes of a source onto a disk, its table last.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use disk::extent::{Extent, ExtentMap};
 use disk::source::{BlockSink, WriteError};
 use disk::table::edit::Patch;
@@ -42,6 +44,7 @@ struct Slot {
     left: Option<Piece>,
     leaves: Vec<(Extent, Fill)>,
     digest: Option<Digest>,
+    written_bytes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,20 +70,14 @@ impl ToDisk<'_> {
     /// can be made durable.
     pub fn copy(
         &self,
-        sink: &mut dyn BlockSink,
+        sink: &dyn BlockSink,
         record: &mut Record<'_>,
         meter: &mut Meter<'_>,
     ) -> Result<Copied, Stop> {
-        let Some(mut head) = Head::of(self.destination_bytes) else {
-            return Err(Stop::Fault(format!(
-                "{} has no bytes; choose another destination",
-                self.destination
-            )));
-        };
-        // Whoever looks at a half-written disk finds nothing rather than half of something.
-        self.told(sink.zero_at(0, head.extent.len()))?;
-        self.told(sink.sync())?;
-        let todo = todo(self.wanted, record, head.extent);
+        let head = self.blank_front(sink)?;
+        let at_the_front = head.extent;
+        let head = Mutex::new(head);
+        let todo = todo(self.wanted, record, at_the_front);
         let wanted_bytes = self.wanted.total_bytes();
         meter.begin(Step::Copy, wanted_bytes, wanted_bytes - todo.total_bytes());
         let stages = Stages {
@@ -91,6 +88,7 @@ impl ToDisk<'_> {
             },
             work: |_: &Piece, slot: &mut Slot| {
                 self.look(slot);
+                slot.written_bytes = self.told(write(sink, slot, &head))?;
                 Ok(())
             },
         };
@@ -100,8 +98,8 @@ impl ToDisk<'_> {
         };
         let mut commit = |piece: &Piece, slot: &mut Slot| {
             meter.read_bytes += piece.runs.iter().map(|r| r.len()).sum::<u64>();
+            meter.written_bytes += slot.written_bytes;
             if let Some(left) = &slot.left {
-                meter.written_bytes += self.told(write(sink, left, slot, &mut head))?;
                 left.wanted
                     .iter()
                     .for_each(|extent| copied.written.insert(*extent));
@@ -111,7 +109,7 @@ impl ToDisk<'_> {
             bad.iter().for_each(|bad| meter.unreadable(bad));
             // The head counts as done when it stands on the disk; what of it is bad stays known.
             record.add(&piece.wanted, bad);
-            record.map.finished.remove(head.extent);
+            record.map.finished.remove(at_the_front);
             meter.advance(piece.wanted_bytes(), piece.window.end());
             self.told(record.checkpoint(sink, meter))
         };
@@ -125,8 +123,22 @@ impl ToDisk<'_> {
             &mut commit,
         )?;
         meter.begin(Step::Table, 0, 0);
+        let head = head.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.told(self.table(sink, head))?;
         Ok(copied)
+    }
+
+    /// Whoever looks at a half-written disk finds nothing rather than half of something.
+    fn blank_front(&self, sink: &dyn BlockSink) -> Result<Head, Stop> {
+        let Some(head) = Head::of(self.destination_bytes) else {
+            return Err(Stop::Fault(format!(
+                "{} has no bytes; choose another destination",
+                self.destination
+            )));
+        };
+        self.told(sink.zero_at(0, head.extent.len()))?;
+        self.told(sink.sync())?;
+        Ok(head)
     }
 
     fn slots(&self) -> Vec<Slot> {
@@ -137,6 +149,7 @@ impl ToDisk<'_> {
             left: None,
             leaves: Vec::new(),
             digest: None,
+            written_bytes: 0,
         };
         std::iter::repeat_with(slot)
             .take(self.tuning.slots)
@@ -173,7 +186,7 @@ impl ToDisk<'_> {
     }
 
     /// The table at its new place, and the head as the very last.
-    fn table(&self, sink: &mut dyn BlockSink, mut head: Head) -> Result<(), WriteError> {
+    fn table(&self, sink: &dyn BlockSink, mut head: Head) -> Result<(), WriteError> {
         // The end of a larger disk may hold the backup of a table that was there before.
         let tail = self
             .destination_bytes
@@ -243,16 +256,14 @@ fn todo(wanted: &ExtentMap, record: &Record<'_>, head: Extent) -> ExtentMap {
 }
 
 /// Bytes that went to the sink.
-fn write(
-    sink: &mut dyn BlockSink,
-    piece: &Piece,
-    slot: &Slot,
-    head: &mut Head,
-) -> Result<u64, WriteError> {
+fn write(sink: &dyn BlockSink, slot: &Slot, head: &Mutex<Head>) -> Result<u64, WriteError> {
     let mut written = 0;
+    let Some(piece) = &slot.left else {
+        return Ok(0);
+    };
     for (extent, fill) in &slot.leaves {
         let bytes = &slot.buffer[piece.place(*extent)];
-        let inside = head.take(*extent, bytes);
+        let inside = lock(head).take(*extent, bytes);
         let Some(rest) = Extent::between(extent.start() + inside as u64, extent.end()) else {
             continue;
         };
@@ -265,6 +276,11 @@ fn write(
         }
     }
     Ok(written)
+}
+
+/// Bytes in it are whole whatever panicked.
+fn lock(head: &Mutex<Head>) -> MutexGuard<'_, Head> {
+    head.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn index(offset: u64) -> usize {

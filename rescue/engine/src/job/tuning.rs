@@ -41,22 +41,28 @@ impl Tuning {
             Action::Verify { against, .. } => matches!(against, Against::Image(_)),
             Action::Clone { .. } => plan.used_bytes > MUCH_TO_COPY,
         };
-        // An image is decoded by whoever reads it.
-        let readers = match &plan.source {
-            Some(disk) => readers(disk),
-            None => cores.min(8),
-        };
-        let threads = Threads {
-            readers,
-            workers: cores.min(16),
+        let threads = match (&plan.request.action, &plan.source) {
+            (Action::Image { .. }, Some(disk)) => Threads {
+                readers: at_once(disk),
+                workers: cores.min(16),
+            },
+            (_, Some(disk)) => Threads {
+                readers: at_once(disk),
+                workers: plan.destination.as_ref().map_or(1, at_once),
+            },
+            // Whoever reads an image decodes it, and does the rest while the bytes are still near the processor.
+            (_, None) => Threads {
+                readers: cores.min(8),
+                workers: 0,
+            },
         };
         Tuning {
             piece_bytes: if whole_chunks { 4 << 20 } else { 1 << 20 },
             chunk_bytes,
-            slots: if little {
-                3
-            } else {
-                threads.readers + threads.workers + 2
+            slots: match (little, threads.workers) {
+                (true, _) => 3,
+                (false, 0) => threads.readers + 1,
+                (false, workers) => threads.readers + workers + 2,
             },
             threads,
             checkpoint: Duration::from_secs(30),
@@ -66,8 +72,8 @@ impl Tuning {
     }
 }
 
-/// How many reads are in flight at once.
-fn readers(disk: &Disk) -> usize {
+/// How many reads or writes are in flight at once.
+fn at_once(disk: &Disk) -> usize {
     match (disk.rotational, disk.transport) {
         // A second one would make the heads jump.
         (Some(true), _) => 1,

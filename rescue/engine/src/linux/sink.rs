@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use disk::extent::Extent;
 use disk::source::{BlockSink, WriteError};
@@ -22,7 +23,7 @@ use crate::linux::node::{Kind, Node};
 pub struct DirectSink {
     node: Node,
     /// The same file without `O_DIRECT`, opened when the first edge comes.
-    edges: Option<File>,
+    edges: OnceLock<File>,
     novelty: Novelty,
     /// Holds everybody else off as long as it is written.
     _claim: Option<Claim>,
@@ -39,7 +40,7 @@ impl DirectSink {
     pub fn new(node: Node) -> DirectSink {
         DirectSink {
             node,
-            edges: None,
+            edges: OnceLock::new(),
             novelty: Novelty::Existing,
             _claim: None,
         }
@@ -85,7 +86,7 @@ impl DirectSink {
         }
         Ok(DirectSink {
             node,
-            edges: None,
+            edges: OnceLock::new(),
             novelty: Novelty::New,
             _claim: None,
         })
@@ -103,7 +104,7 @@ impl DirectSink {
     }
 
     /// Whole blocks, from any memory.
-    fn write_blocks(&mut self, extent: Extent, data: &[u8]) -> io::Result<()> {
+    fn write_blocks(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
         if data.as_ptr().addr().is_multiple_of(MEMORY_ALIGNMENT) {
             return self.put(extent.start(), data);
         }
@@ -136,21 +137,28 @@ impl DirectSink {
         Ok(())
     }
 
-    fn write_edge(&mut self, extent: Extent, data: &[u8]) -> io::Result<()> {
-        if self.edges.is_none() {
-            // Through the open file, not its path: the path may name something else by now.
-            let same = format!(
-                "/proc/self/fd/{}",
-                std::os::fd::AsRawFd::as_raw_fd(&self.node.file)
-            );
-            self.edges = Some(OpenOptions::new().read(true).write(true).open(same)?);
-        }
-        let file = self.edges.as_ref().expect("it was opened just now");
+    fn write_edge(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
+        let file = match self.edges.get() {
+            Some(file) => file,
+            None => {
+                let file = self.without_direct()?;
+                self.edges.get_or_init(|| file)
+            }
+        };
         file.write_all_at(data, extent.start())?;
         file.sync_data()
     }
 
-    fn write(&mut self, extent: Extent, data: &[u8]) -> io::Result<()> {
+    /// Through the open file, not its path: the path may name something else by now.
+    fn without_direct(&self) -> io::Result<File> {
+        let same = format!(
+            "/proc/self/fd/{}",
+            std::os::fd::AsRawFd::as_raw_fd(&self.node.file)
+        );
+        OpenOptions::new().read(true).write(true).open(same)
+    }
+
+    fn write(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
         if !self.node.is_direct() {
             return self.put(extent.start(), data);
         }
@@ -215,7 +223,7 @@ impl DirectSink {
 }
 
 impl BlockSink for DirectSink {
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), WriteError> {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), WriteError> {
         let Some(extent) = self.checked(offset, data.len() as u64)? else {
             return Ok(());
         };
@@ -223,7 +231,7 @@ impl BlockSink for DirectSink {
             .map_err(|error| self.node.write_trouble(&error, extent))
     }
 
-    fn zero_at(&mut self, offset: u64, len: u64) -> Result<(), WriteError> {
+    fn zero_at(&self, offset: u64, len: u64) -> Result<(), WriteError> {
         let Some(extent) = self.checked(offset, len)? else {
             return Ok(());
         };
@@ -237,7 +245,7 @@ impl BlockSink for DirectSink {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), WriteError> {
+    fn sync(&self) -> Result<(), WriteError> {
         self.node
             .file
             .sync_data()
@@ -293,7 +301,7 @@ mod tests {
         proptest!(|(writes in proptest::collection::vec((0..SIZE, 0usize..90_000, any::<u8>(), any::<bool>()), 1..12), buffered: bool, new: bool)| {
             let path = folder.path().join("disk");
             let _ = std::fs::remove_file(&path);
-            let mut sink = if new {
+            let sink = if new {
                 DirectSink::create(&path, SIZE as u64).unwrap()
             } else {
                 File::create(&path).unwrap().set_len(SIZE as u64).unwrap();
@@ -323,7 +331,7 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let folder = folder();
         let path = folder.path().join("disk");
-        let mut sink = Box::new(DirectSink::create(&path, 1 << 30).unwrap());
+        let sink = Box::new(DirectSink::create(&path, 1 << 30).unwrap());
         sink.write_at(1 << 20, &[7; 4096]).unwrap();
         sink.zero_at(0, 1 << 29).unwrap();
         sink.finish().unwrap();
@@ -339,7 +347,7 @@ mod tests {
     fn nothing_is_written_beyond_the_end() {
         let folder = folder();
         let path = folder.path().join("disk");
-        let mut sink = DirectSink::create(&path, 5000).unwrap();
+        let sink = DirectSink::create(&path, 5000).unwrap();
         for (offset, len) in [(4999, 2), (u64::MAX, 1), (5000, 1)] {
             let got = sink.write_at(offset, &vec![1; len]);
             assert!(matches!(got, Err(WriteError::Fault(_))), "{got:?}");
