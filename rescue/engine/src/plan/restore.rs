@@ -22,6 +22,10 @@ pub fn plan(
     let (opened, onto) = (opened?, onto?);
     let mut plan = Plan::of(request);
     plan.wanting(opened.wanted.clone());
+    // Not all of a chunk that holds something is in use.
+    if let Some(manifest) = opened.reader.manifest() {
+        plan.used_bytes = plan.used_bytes.min(manifest.used_bytes);
+    }
     holds_image(&opened, image, &onto, survey);
     let reader = &opened.reader;
     let table = table::read(reader).ok().flatten();

@@ -1,0 +1,284 @@
+//! Two slow devices in one program: a clone whose source and destination each give so many bytes a second and no more.
+//! A tool that reads and writes in turn takes the sum of both times; one that overlaps them takes the longer one.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use disk::geometry::Geometry;
+use disk::source::{BlockSink, BlockSource, ReadError, WriteError};
+use engine::event::{Cancel, Silent};
+use engine::host::{Disk, Host, HostError, OpenPlace, Protection};
+use engine::identity::Identity;
+use engine::job;
+use engine::linux::Linux;
+use engine::permit::WritePermit;
+use engine::plan::{Consent, prepare};
+use engine::report::Outcome;
+use engine::request::{Action, Coverage, DiskName, Options, Place, Request, Verification};
+
+use crate::work::Work;
+
+/// Bytes a second.
+const READ_RATE: f64 = 300e6;
+const WRITE_RATE: f64 = 250e6;
+/// Of the longer of the two times.
+const AT_MOST: f64 = 1.05;
+const DD_BLOCK: u64 = 4 << 20;
+
+/// Prints ours and dd's way beside the floor; false when the goal was missed.
+pub fn run(work: &Work, repeat: usize) -> Result<bool, String> {
+    let (source, destination) = (work.path("disk.img"), work.path("out.img"));
+    let size_bytes = std::fs::metadata(&source)
+        .map_err(|error| format!("{source}: {error}"))?
+        .len();
+    let floor = size_bytes as f64 / READ_RATE.min(WRITE_RATE);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..repeat {
+        ours.push(timed(&destination, || clone(&source, &destination))?);
+        theirs.push(timed(&destination, || in_turn(&source, &destination))?);
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    let ratio = ours / floor;
+    let missed = ratio > AT_MOST;
+    println!(
+        "\ntwo devices, {:.0} MB/s read and {:.0} MB/s written: the longer of both takes {floor:.2} s",
+        READ_RATE / 1e6,
+        WRITE_RATE / 1e6
+    );
+    println!(
+        "  rescue                    {ours:.2} s, {ratio:.2} of it; at most {AT_MOST}{}",
+        if missed { "  MISSED" } else { "" }
+    );
+    println!(
+        "  blocks of 4 MiB in turn   {theirs:.2} s, {:.2} of it",
+        theirs / floor
+    );
+    Ok(!missed)
+}
+
+fn timed(destination: &str, job: impl FnOnce() -> Result<(), String>) -> Result<f64, String> {
+    let started = Instant::now();
+    job()?;
+    let seconds = started.elapsed().as_secs_f64();
+    std::fs::remove_file(destination).map_err(|error| format!("{destination}: {error}"))?;
+    Ok(seconds)
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+fn request(source: &str, destination: &str) -> Request {
+    let name = |path: &str| DiskName::Path(path.into());
+    Request {
+        action: Action::Clone {
+            source: name(source),
+            destination: name(destination),
+        },
+        options: Options {
+            coverage: Coverage::Exact,
+            verification: Verification::Skip,
+            ..Options::default()
+        },
+    }
+}
+
+fn clone(source: &str, destination: &str) -> Result<(), String> {
+    let host = Throttled::default();
+    let plan = prepare(&request(source, destination), &host)
+        .map_err(|refusals| format!("the clone is refused: {refusals:?}"))?;
+    let plan = plan
+        .approve(&Consent::NothingOverwritten)
+        .map_err(|_| "the destination exists".to_owned())?;
+    // What was read to make the plan is not the job's.
+    host.read.rest();
+    let report = job::run(&plan, &host, &Silent, &Cancel::default());
+    match report.outcome {
+        Outcome::Done => Ok(()),
+        other => Err(format!("the clone ended with {other:?}")),
+    }
+}
+
+/// What dd does.
+fn in_turn(source: &str, destination: &str) -> Result<(), String> {
+    use std::os::unix::fs::FileExt;
+    let told = |error: std::io::Error| error.to_string();
+    let (from, to) = (
+        std::fs::File::open(source).map_err(told)?,
+        std::fs::File::create_new(destination).map_err(told)?,
+    );
+    let (read, write) = (Throttle::new(READ_RATE), Throttle::new(WRITE_RATE));
+    let size_bytes = from.metadata().map_err(told)?.len();
+    let mut buffer = vec![0; usize::try_from(DD_BLOCK).expect("a block fits in memory")];
+    let mut at = 0;
+    while at < size_bytes {
+        let len = DD_BLOCK.min(size_bytes - at);
+        let block = &mut buffer[..usize::try_from(len).expect("it is a block at most")];
+        from.read_exact_at(block, at).map_err(told)?;
+        read.pass(len);
+        to.write_all_at(block, at).map_err(told)?;
+        write.pass(len);
+        at += len;
+    }
+    Ok(())
+}
+
+/// A device that does one thing after the other.
+#[derive(Debug)]
+struct Throttle {
+    bytes_per_second: f64,
+    free_at: Mutex<Instant>,
+}
+
+impl Throttle {
+    fn new(bytes_per_second: f64) -> Throttle {
+        Throttle {
+            bytes_per_second,
+            free_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Returns when the device is done with these bytes.
+    fn pass(&self, bytes: u64) {
+        let until = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
+            *free_at = (*free_at).max(Instant::now()) + takes;
+            *free_at
+        };
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
+
+    fn rest(&self) {
+        *self.free_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+/// This machine with slow devices.
+struct Throttled {
+    inner: Linux,
+    read: Arc<Throttle>,
+    write: Arc<Throttle>,
+}
+
+impl Default for Throttled {
+    fn default() -> Throttled {
+        Throttled {
+            inner: Linux::default(),
+            read: Arc::new(Throttle::new(READ_RATE)),
+            write: Arc::new(Throttle::new(WRITE_RATE)),
+        }
+    }
+}
+
+struct SlowSource {
+    inner: Box<dyn BlockSource>,
+    throttle: Arc<Throttle>,
+}
+
+impl BlockSource for SlowSource {
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.inner.read_at(offset, buf)?;
+        self.throttle.pass(buf.len() as u64);
+        Ok(())
+    }
+}
+
+struct SlowSink {
+    inner: Box<dyn BlockSink>,
+    throttle: Arc<Throttle>,
+}
+
+impl BlockSink for SlowSink {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), WriteError> {
+        self.inner.write_at(offset, data)?;
+        self.throttle.pass(data.len() as u64);
+        Ok(())
+    }
+
+    /// As slow as any other write, so that zeros are no advantage over dd.
+    fn zero_at(&self, offset: u64, len: u64) -> Result<(), WriteError> {
+        self.inner.zero_at(offset, len)?;
+        self.throttle.pass(len);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), WriteError> {
+        self.inner.sync()
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), WriteError> {
+        self.inner.finish()
+    }
+}
+
+impl Host for Throttled {
+    fn disks(&self) -> Result<Vec<Disk>, HostError> {
+        self.inner.disks()
+    }
+
+    fn find(&self, name: &DiskName) -> Result<Vec<Disk>, HostError> {
+        self.inner.find(name)
+    }
+
+    fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError> {
+        Ok(Box::new(SlowSource {
+            inner: self.inner.open_source(identity)?,
+            throttle: Arc::clone(&self.read),
+        }))
+    }
+
+    fn identify(&self, known: &Identity) -> Result<Identity, HostError> {
+        self.inner.identify(known)
+    }
+
+    fn open_destination(&self, permit: &WritePermit) -> Result<Box<dyn BlockSink>, HostError> {
+        Ok(Box::new(SlowSink {
+            inner: self.inner.open_destination(permit)?,
+            throttle: Arc::clone(&self.write),
+        }))
+    }
+
+    fn open_place(
+        &self,
+        place: &Place,
+        permit: Option<&WritePermit>,
+    ) -> Result<OpenPlace, HostError> {
+        self.inner.open_place(place, permit)
+    }
+
+    fn protect_all_but(
+        &self,
+        source: Option<&Identity>,
+        permits: &[&WritePermit],
+    ) -> Result<Protection, HostError> {
+        self.inner.protect_all_but(source, permits)
+    }
+
+    fn sectors_written(&self, identity: &Identity) -> Option<u64> {
+        self.inner.sectors_written(identity)
+    }
+
+    fn kernel_read_only(&self, identity: &Identity) -> Option<bool> {
+        self.inner.kernel_read_only(identity)
+    }
+
+    fn reread_table(&self, permit: &WritePermit) -> Result<(), HostError> {
+        self.inner.reread_table(permit)
+    }
+
+    fn grow_filesystem(&self, permit: &WritePermit, partition: u32) -> Result<String, HostError> {
+        self.inner.grow_filesystem(permit, partition)
+    }
+
+    fn full_path(&self, path: &Path) -> std::path::PathBuf {
+        self.inner.full_path(path)
+    }
+}
