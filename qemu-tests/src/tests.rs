@@ -32,20 +32,16 @@ const fn all(name: &'static str, run: fn(&crate::lab::Lab) -> crate::failure::Ou
 /// The longest first: what is left at the end then runs beside something.
 pub const TESTS: &[Test] = &[
     always(
-        "gpt_system_imaged_restored_and_boots",
-        system::gpt_system_imaged_restored_and_boots,
-    ),
-    always(
         "gpt_system_imaged_and_restored_by_keys",
         screens::gpt_system_imaged_and_restored_by_keys,
     ),
     always(
-        "mbr_system_cloned_and_boots",
-        system::mbr_system_cloned_and_boots,
-    ),
-    always(
         "imaged_checked_and_restored_on_384_mib",
         memory::imaged_checked_and_restored_on_384_mib,
+    ),
+    always(
+        "mbr_system_cloned_and_boots",
+        system::mbr_system_cloned_and_boots,
     ),
     always(
         "source_pulled_while_it_is_imaged",
@@ -68,6 +64,10 @@ pub const TESTS: &[Test] = &[
     always(
         "unattended_job_switches_off",
         jobs::unattended_job_switches_off,
+    ),
+    all(
+        "gpt_system_imaged_restored_and_boots",
+        system::gpt_system_imaged_restored_and_boots,
     ),
     all(
         "mbr_system_imaged_restored_and_boots",

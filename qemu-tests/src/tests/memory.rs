@@ -19,6 +19,9 @@ const TELL: &str = "!awk 'NF == 3 { if ($2 > most[$1]) most[$1] = $2; if (!($1 i
 const KILLED: &str =
     "!! dmesg | grep -i -e 'out of memory' -e 'oom-kill' -e 'page allocation failure'";
 
+/// So much less than the machine has that the kernel's caches keep some room.
+const MOST_MIB: u64 = 128;
+
 /// An NVMe, an AHCI and a USB disk are imaged one after the other, then checked, then one is restored.
 pub fn imaged_checked_and_restored_on_384_mib(lab: &Lab) -> Outcome {
     let ahci = Data::make(lab, "AHCI-0001", Kind::Ext4, 400, 160)?;
@@ -71,6 +74,9 @@ fn tell_memory(said: &str) -> Outcome {
             mib(most),
             mib(left)
         );
+        ensure(mib(most) <= MOST_MIB, || {
+            format!("{job} took more than {MOST_MIB} MiB: {line}")
+        })?;
         jobs += 1;
     }
     ensure(jobs == 5, || {
