@@ -57,6 +57,9 @@ pub fn plan(
     plan.lines.insert(0, taken(&plan, &disk));
     plan.lines.extend(show::disk("source", &disk));
     plan.lines.push(written_to(&facts, name));
+    // Where it is mounted tells a person nothing.
+    let on = facts.disk.as_ref().map(|disk| format!("  on {disk}"));
+    plan.lines.extend(on);
     let target = Target::Store {
         disk: facts.disk.clone(),
     };
