@@ -10,7 +10,10 @@ use crate::plug::PLUGGED;
 
 /// A USB stick is asked one second after it was found, a slow host adapter answers later.
 const DEFAULT_QUIET: Duration = Duration::from_secs(3);
+/// For devices that come and go, once every driver had its turn.
 const AT_MOST: Duration = Duration::from_secs(60);
+/// For the drivers: a slow computer is not one without disks.
+const DRIVERS_AT_MOST: Duration = Duration::from_secs(300);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Decides, look by look, whether the block devices have come to rest.
@@ -19,6 +22,8 @@ struct Rest {
     quiet: Duration,
     devices: BTreeSet<String>,
     changed: Duration,
+    /// When the drivers had not all had their turn yet.
+    unplugged: Duration,
 }
 
 impl Rest {
@@ -27,6 +32,7 @@ impl Rest {
             quiet,
             devices: BTreeSet::new(),
             changed: Duration::ZERO,
+            unplugged: Duration::ZERO,
         }
     }
 
@@ -36,7 +42,12 @@ impl Rest {
             self.devices = devices;
             self.changed = now;
         }
-        now >= AT_MOST || now.saturating_sub(self.changed) >= self.quiet
+        if plugged.is_none() {
+            self.unplugged = now;
+            return now >= DRIVERS_AT_MOST;
+        }
+        now.saturating_sub(self.unplugged) >= AT_MOST
+            || now.saturating_sub(self.changed) >= self.quiet
     }
 }
 
@@ -86,9 +97,20 @@ mod tests {
     #[test]
     fn a_bus_that_never_rests_is_waited_for_one_minute_only() {
         let mut rest = Rest::new(seconds(3));
-        for second in 0..60 {
-            assert!(!rest.look(seconds(second), set(&[]), None));
+        assert!(!rest.look(seconds(40), set(&[]), None));
+        for second in 41..100 {
+            let other = format!("sd{second}");
+            assert!(!rest.look(seconds(second), set(&[&other]), Some(())));
         }
-        assert!(rest.look(seconds(60), set(&["sdx"]), None));
+        assert!(rest.look(seconds(100), set(&["sdx"]), Some(())));
+    }
+
+    #[test]
+    fn slow_drivers_are_waited_for_five_minutes() {
+        let mut rest = Rest::new(seconds(3));
+        for second in 0..300 {
+            assert!(!rest.look(seconds(second), set(&["sda"]), None));
+        }
+        assert!(rest.look(seconds(300), set(&["sda"]), None));
     }
 }
