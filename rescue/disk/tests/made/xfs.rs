@@ -27,11 +27,15 @@ pub fn mkfs(file: &NamedTempFile, options: &[&str]) {
 
 /// Lets the kernel mount it and a shell work in it, at `$PWD`; what the shell printed.
 pub fn mounted(path: &Path, script: &str) -> String {
+    mounted_with("nouuid", path, script)
+}
+
+pub fn mounted_with(options: &str, path: &Path, script: &str) -> String {
     let dir = TempDir::new().unwrap();
     let at = dir.path().to_str().unwrap();
     // A filesystem that was shut down still is unmounted.
     let script = format!(
-        "set -eu; mount -t xfs -o loop,nouuid \"$1\" {at}; trap 'cd /; umount {at}' EXIT; cd {at}; {script}"
+        "set -eu; mount -t xfs -o loop,{options} \"$1\" {at}; trap 'cd /; umount {at}' EXIT; cd {at}; {script}"
     );
     let args = ["-c", &script, "sh", path.to_str().unwrap()];
     let (code, text) = run_any("bash", "bash", &args, "");
@@ -73,6 +77,36 @@ rm deep/file3000001 deep/er/leaf/*7; for n in {1..60}; do echo $n > many/late$n;
 mkdir dir; touch dir/name{1..500}; mv link dir; truncate -s 100 deep/sparse; fallocate -l 2M dir/more
 sync dir; find . -name 'new*' | sort | xargs sha256sum; xfs_io -x -c 'shutdown -f' .
 "#;
+
+/// Four at work at once, until the power goes `seconds` after something was fsynced; nothing more is flushed. One
+/// of them fsyncs
+/// and remembers in `sums` what.
+pub fn churned(size: u64, options: &[&str], log: &str, seconds: u64) -> (NamedTempFile, String) {
+    let file = filled(size, options);
+    let sums = NamedTempFile::new().unwrap();
+    let script = format!(
+        r#"
+        sums={}
+        cp -r deep/er/leaf names; mkdir synced
+        work() {{ while :; do "$@" || return 0; done 2>/dev/null; }}
+        files() {{ n=$RANDOM; head -c $((n * 7)) /dev/zero > many/new$((n % 300)) && rm -f many/new$((RANDOM % 300)); }}
+        names() {{ mkdir d$RANDOM && touch names/$RANDOM{{a..z}} && rm -rf names/$((RANDOM % 10))* d*; }}
+        holes() {{ xfs_io -c "pwrite -q $((RANDOM * 4096)) 4096" -c "fpunch $((RANDOM * 4096)) 65536" -c "falloc $((RANDOM * 2048)) 8192" deep/sparse; [ -d deep ]; }}
+        synced() {{
+            n=$((n + 1)); xfs_io -f -c "pwrite -q -S $((n % 250 + 1)) 0 $((RANDOM * 3))" -c fsync synced/$n || return 1
+            sha256sum synced/$n >> $sums.new
+            rm -f synced/$((n - 60))
+        }}
+        n=0; (work files) & (work names) & (work holes) & (work synced) &
+        for wait in {{1..300}}; do [ $(cat $sums.new 2>/dev/null | wc -l) -ge 10 ] && break; sleep 0.1; done
+        sleep {seconds}; xfs_io -x -c shutdown . ; wait; touch $sums.new; mv $sums.new $sums
+        "#,
+        sums.path().display()
+    );
+    mounted_with(log, file.path(), &script);
+    let sums = std::fs::read_to_string(sums.path()).unwrap();
+    (file, sums)
+}
 
 /// As a power cut leaves it, and the digests of what was fsynced.
 pub fn cut_off(size: u64, options: &[&str]) -> (NamedTempFile, String) {
