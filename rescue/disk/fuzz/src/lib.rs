@@ -1,34 +1,38 @@
 //! What the fuzzer throws at each reader: its input is an image.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use disk::fs::{READERS, tree};
 use disk::geometry::Geometry;
 use disk::layout::Layout;
 use disk::memory::MemorySource;
-use disk::source::BlockSource;
+use disk::source::{BlockSource, ReadError};
 use disk::systems;
 use disk::table::{self, edit};
 
 /// The reader of this name, and the files below its root.
 pub fn reader(name: &str, data: &[u8]) {
-    let source = MemorySource::new(data.to_vec());
+    examine(name, &MemorySource::new(data.to_vec()));
+}
+
+fn examine(name: &str, source: &dyn BlockSource) {
     let reader = READERS
         .iter()
         .find(|reader| reader.name == name)
         .expect("the target is named like its reader");
-    if let Ok(Some(filesystem)) = (reader.read)(&source) {
+    if let Ok(Some(filesystem)) = (reader.read)(source) {
         let used = filesystem.used.extents(source.size_bytes());
         assert!(used.end() <= source.size_bytes());
     }
-    let Some(Ok(tree)) = reader.tree.map(|open| open(&source)) else {
+    let Some(Ok(tree)) = reader.tree.map(|open| open(source)) else {
         return;
     };
     let mut left = 500;
     tree::walk(
         tree.as_ref(),
         &mut |found| {
-            let _ = found.node.read(&source, 4096);
+            let _ = found.node.read(source, 4096);
             left -= 1;
             match left {
                 0 => ControlFlow::Break(()),
@@ -90,4 +94,63 @@ fn with_checksums(data: &[u8]) -> Vec<u8> {
     let crc = crc32fast::hash(&bytes[512..604]).to_le_bytes();
     bytes[528..532].copy_from_slice(&crc);
     bytes
+}
+
+/// A reader of filesystems that are too large for an input: the input is their sectors, each after its number, and
+/// all others are zeros. The sums of XFS are put right, so that the numbers behind them are reached.
+pub fn sparse(name: &str, data: &[u8]) {
+    let mut sectors = BTreeMap::new();
+    for piece in data.chunks_exact(4 + SECTOR) {
+        let (number, bytes) = piece.split_at(4);
+        let number = u32::from_le_bytes(number.try_into().expect("four bytes are four bytes"));
+        let mut bytes: [u8; SECTOR] = bytes.try_into().expect("a sector is a sector");
+        let sums = [
+            ("XFSB", 224),
+            ("XAGF", 216),
+            ("XAFL", 32),
+            ("XAGI", 312),
+            ("IN", 100),
+        ];
+        let found = sums.iter().find(|(magic, _)| bytes.starts_with(magic.as_bytes()));
+        if let Some(at) = found.map(|(_, at)| *at) {
+            bytes[at..at + 4].fill(0);
+            let sum = crc32c::crc32c(&bytes);
+            bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+        }
+        sectors.insert(u64::from(number), bytes);
+    }
+    examine(name, &Sectors(sectors));
+}
+
+const SECTOR: usize = 512;
+/// Disks of this size are packed into inputs.
+const SPARSE_BYTES: u64 = 320 << 20;
+
+struct Sectors(BTreeMap<u64, [u8; SECTOR]>);
+
+impl BlockSource for Sectors {
+    fn geometry(&self) -> Geometry {
+        Geometry::of_file(SPARSE_BYTES)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let len = buf.len() as u64;
+        if offset.checked_add(len).is_none_or(|end| end > SPARSE_BYTES) {
+            return Err(ReadError::BeyondEnd {
+                offset,
+                len,
+                size_bytes: SPARSE_BYTES,
+            });
+        }
+        buf.fill(0);
+        let size = SECTOR as u64;
+        for (number, bytes) in self.0.range(offset / size..(offset + len).div_ceil(size)) {
+            for (at, byte) in (number * size..).zip(bytes) {
+                if let Some(place) = at.checked_sub(offset).filter(|place| *place < len) {
+                    buf[usize::try_from(place).expect("it lies in the buffer")] = *byte;
+                }
+            }
+        }
+        Ok(())
+    }
 }
