@@ -12,7 +12,7 @@ use crate::failure::{Doing, Failure, Outcome};
 
 /// Between two keys: the guest's driver asks for one at a time.
 const BETWEEN_KEYS: Duration = Duration::from_millis(150);
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub struct Qmp {

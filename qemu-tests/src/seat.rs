@@ -9,8 +9,8 @@ use crate::failure::{Failure, Outcome};
 use crate::machine::Running;
 use crate::shell::Shell;
 
-/// A person's patience for anything but a job and a boot.
-const SEEN_WITHIN: Duration = Duration::from_secs(120);
+/// For anything but a job and a boot; a busy host makes a guest wait for minutes.
+const SEEN_WITHIN: Duration = Duration::from_secs(300);
 /// Between two looks at the screen.
 const OFTEN: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(3);

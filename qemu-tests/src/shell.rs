@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::failure::{Failure, Outcome};
 use crate::serial::Serial;
 
-const COMMAND_WITHIN: Duration = Duration::from_secs(120);
+const COMMAND_WITHIN: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub struct Shell {

@@ -15,7 +15,7 @@ use crate::shell::Shell;
 /// Nothing but a shell beside the interface: the job file every boot test hands over.
 const WATCH: &str = "rescue.shell=ttyS1\n";
 const FIRST_FRAME: &str = "RESCUE-TUI: first frame";
-const CHANGE_WITHIN: Duration = Duration::from_secs(60);
+const CHANGE_WITHIN: Duration = Duration::from_secs(300);
 
 pub fn bios_cd(lab: &Lab) -> Outcome {
     let (_machine, mut shell) = boot(lab, Firmware::Bios, medium(lab, Bus::Cd))?;

@@ -7,7 +7,7 @@ use crate::firmware::Firmware;
 use crate::lab::Lab;
 use crate::machine::Machine;
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(300);
 
 pub fn screen_program_that_crashes_is_started_again(lab: &Lab) -> Outcome {
     let machine = Machine::new(Firmware::Bios)

@@ -8,7 +8,7 @@ use crate::firmware::Firmware;
 use crate::lab::Lab;
 use crate::machine::Machine;
 
-const WITHIN: Duration = Duration::from_secs(90);
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// Bus, serial, size in MiB, and what the inventory calls the transport. A card's size is a power of
 /// two, and its serial is QEMU's own.

@@ -12,7 +12,7 @@ use crate::shell::Shell;
 use crate::tests::data::{Data, Kind};
 use crate::tests::system::{JOB_WITHIN, SWITCHED_OFF_WITHIN, store};
 
-const WITHIN: Duration = Duration::from_secs(90);
+const WITHIN: Duration = Duration::from_secs(300);
 const LARGE_MIB: u64 = 900;
 
 pub fn clone_grows_the_last_ext4_partition(lab: &Lab) -> Outcome {

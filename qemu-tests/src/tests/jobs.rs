@@ -7,7 +7,7 @@ use crate::firmware::Firmware;
 use crate::lab::Lab;
 use crate::machine::{BOOT_WITHIN, Machine};
 
-const SWITCHED_OFF_WITHIN: Duration = Duration::from_secs(60);
+const SWITCHED_OFF_WITHIN: Duration = Duration::from_secs(300);
 
 /// The commands of the kernel command line come first, then those of the file.
 pub fn unattended_job_switches_off(lab: &Lab) -> Outcome {

@@ -13,7 +13,7 @@ use crate::tests::data::{Data, Kind};
 use crate::tests::grow::{job, wait_for_disks};
 use crate::tests::system::{SWITCHED_OFF_WITHIN, store};
 
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_secs(300);
 const IMAGE: &str = "rescue image serial:PULLED-0001 label:STORE --name pulled";
 /// Part of the disk is in the unfinished file by then.
 const SOME_KIB: u64 = 20 << 10;

@@ -13,8 +13,8 @@ use crate::lab::{Lab, digest};
 use crate::machine::{BOOT_WITHIN, Machine, Running};
 
 /// Reading, compressing and reading back 600 MB without KVM, beside another machine.
-pub(super) const JOB_WITHIN: Duration = Duration::from_secs(900);
-pub(super) const SWITCHED_OFF_WITHIN: Duration = Duration::from_secs(120);
+pub(super) const JOB_WITHIN: Duration = Duration::from_secs(1800);
+pub(super) const SWITCHED_OFF_WITHIN: Duration = Duration::from_secs(300);
 
 /// A disk from `disks/system`, with what it has to say of itself.
 pub(super) struct System {
