@@ -117,10 +117,11 @@ fn in_turn(source: &str, destination: &str) -> Result<(), String> {
     while at < size_bytes {
         let len = DD_BLOCK.min(size_bytes - at);
         let block = &mut buffer[..usize::try_from(len).expect("it is a block at most")];
-        from.read_exact_at(block, at).map_err(told)?;
-        read.pass(len);
-        to.write_all_at(block, at).map_err(told)?;
-        write.pass(len);
+        read.pass(len, || from.read_exact_at(block, at))
+            .map_err(told)?;
+        write
+            .pass(len, || to.write_all_at(block, at))
+            .map_err(told)?;
         at += len;
     }
     Ok(())
@@ -141,15 +142,17 @@ impl Throttle {
         }
     }
 
-    /// Returns when the device is done with these bytes.
-    fn pass(&self, bytes: u64) {
+    /// Does it, and returns when the device is done with these bytes.
+    fn pass<T>(&self, bytes: u64, transfer: impl FnOnce() -> T) -> T {
         let until = {
             let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
             let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
             *free_at = (*free_at).max(Instant::now()) + takes;
             *free_at
         };
+        let done = transfer();
         thread::sleep(until.saturating_duration_since(Instant::now()));
+        done
     }
 
     fn rest(&self) {
@@ -185,9 +188,9 @@ impl BlockSource for SlowSource {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.inner.read_at(offset, buf)?;
-        self.throttle.pass(buf.len() as u64);
-        Ok(())
+        let bytes = buf.len() as u64;
+        self.throttle
+            .pass(bytes, || self.inner.read_at(offset, buf))
     }
 }
 
@@ -198,16 +201,14 @@ struct SlowSink {
 
 impl BlockSink for SlowSink {
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), WriteError> {
-        self.inner.write_at(offset, data)?;
-        self.throttle.pass(data.len() as u64);
-        Ok(())
+        let bytes = data.len() as u64;
+        self.throttle
+            .pass(bytes, || self.inner.write_at(offset, data))
     }
 
     /// As slow as any other write, so that zeros are no advantage over dd.
     fn zero_at(&self, offset: u64, len: u64) -> Result<(), WriteError> {
-        self.inner.zero_at(offset, len)?;
-        self.throttle.pass(len);
-        Ok(())
+        self.throttle.pass(len, || self.inner.zero_at(offset, len))
     }
 
     fn sync(&self) -> Result<(), WriteError> {
