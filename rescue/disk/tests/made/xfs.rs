@@ -79,8 +79,7 @@ sync dir; find . -name 'new*' | sort | xargs sha256sum; xfs_io -x -c 'shutdown -
 "#;
 
 /// Four at work at once, until the power goes `seconds` after something was fsynced; nothing more is flushed. One
-/// of them fsyncs
-/// and remembers in `sums` what.
+/// of them fsyncs and remembers in `sums` what.
 pub fn churned(size: u64, options: &[&str], log: &str, seconds: u64) -> (NamedTempFile, String) {
     let file = filled(size, options);
     let sums = NamedTempFile::new().unwrap();
@@ -202,6 +201,27 @@ pub fn free(path: &Path) -> ExtentMap {
         assert_eq!(met, count, "{text}");
     }
     free
+}
+
+/// How many times the log went around, counted from 1.
+pub fn rounds(file: &NamedTempFile) -> u32 {
+    let shape = db(
+        file.path(),
+        &["sb 0", "p blocksize agblocks agblklog logstart"],
+    );
+    let number = |name: &str| -> u64 {
+        let line = shape.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim_start_matches(" = ").parse().unwrap()
+    };
+    let (start, log) = (number("logstart"), number("agblklog"));
+    let block = (start >> log) * number("agblocks") + (start & ((1 << log) - 1));
+    let head = crate::made::read_at(file, block * number("blocksize"), 8);
+    let word = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
+    if word(0) == 0xFEED_BABE {
+        word(4)
+    } else {
+        word(0)
+    }
 }
 
 pub fn db(path: &Path, commands: &[&str]) -> String {
