@@ -134,7 +134,6 @@ impl Machine {
 
     fn arguments(&self, folder: &Path, accelerator: &str) -> Outcome<Vec<String>> {
         let mut words = self.firmware.arguments(folder)?;
-        let socket = |name: &str| format!("{},server=on,wait=off", folder.join(name).display());
         let memory = self.memory_mib.to_string();
         let plain = [
             "-accel",
@@ -157,26 +156,7 @@ impl Machine {
             "qemu-xhci,id=xhci",
         ];
         words.extend(plain.map(str::to_owned));
-        words.extend(["-qmp".to_owned(), format!("unix:{}", socket("qmp"))]);
-        for line in ["serial0", "serial1"] {
-            let log = folder.join(format!("{line}.log"));
-            words.push("-chardev".to_owned());
-            words.push(format!(
-                "socket,id={line},path={},logfile={}",
-                socket(line),
-                log.display()
-            ));
-        }
-        let ports: &[&str] = match self.ports {
-            Ports::Serial => &["-serial", "chardev:serial0", "-serial", "chardev:serial1"],
-            Ports::Virtio => &[
-                "-device",
-                "virtio-serial-pci",
-                "-device",
-                "virtconsole,chardev=serial1",
-            ],
-        };
-        words.extend(ports.iter().map(|word| (*word).to_owned()));
+        words.extend(self.lines(folder));
         if self.keyboard == Keyboard::Usb {
             words.extend(["-device", "usb-kbd,bus=xhci.0"].map(str::to_owned));
         }
@@ -202,6 +182,32 @@ impl Machine {
         }
         words.extend(self.extra.iter().cloned());
         Ok(words)
+    }
+
+    /// QMP, and the serial lines with their logs.
+    fn lines(&self, folder: &Path) -> Vec<String> {
+        let socket = |name: &str| format!("{},server=on,wait=off", folder.join(name).display());
+        let mut words = vec!["-qmp".to_owned(), format!("unix:{}", socket("qmp"))];
+        for line in ["serial0", "serial1"] {
+            let log = folder.join(format!("{line}.log"));
+            words.push("-chardev".to_owned());
+            words.push(format!(
+                "socket,id={line},path={},logfile={}",
+                socket(line),
+                log.display()
+            ));
+        }
+        let ports: &[&str] = match self.ports {
+            Ports::Serial => &["-serial", "chardev:serial0", "-serial", "chardev:serial1"],
+            Ports::Virtio => &[
+                "-device",
+                "virtio-serial-pci",
+                "-device",
+                "virtconsole,chardev=serial1",
+            ],
+        };
+        words.extend(ports.iter().map(|word| (*word).to_owned()));
+        words
     }
 }
 

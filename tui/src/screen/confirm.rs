@@ -161,6 +161,35 @@ fn which_word(disk: &Disk) -> &'static str {
 
 fn draw_disk(disk: &Disk, theme: Theme, area: Rect, buf: &mut Buffer) {
     let columns = usize::from(area.width);
+    let lines = facts(disk, theme, columns);
+    let head = u16::try_from(lines.len()).unwrap_or(0).min(area.height);
+    let top = Rect {
+        height: head,
+        ..area
+    };
+    page::draw(lines, 0, theme, top, buf);
+    let mut rest = Rect {
+        y: area.y + head,
+        height: area.height - head,
+        ..area
+    };
+    if let Ok(layout) = &disk.layout
+        && rest.height > 3
+    {
+        bar::draw(&bar::parts(layout), theme, rest, buf);
+        rest.y += 3;
+        rest.height -= 3;
+    }
+    let mut lines = disk_page::partitions(disk, theme, columns);
+    if lines.len() > usize::from(rest.height) {
+        let more = lines.len() - usize::from(rest.height) + 1;
+        lines.truncate(usize::from(rest.height).saturating_sub(1));
+        lines.push(Line::raw(format!("and {more} more")));
+    }
+    page::draw(lines, 0, theme, rest, buf);
+}
+
+fn facts(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     let identity = &disk.identity;
     let mut rows = vec![
         ("On it now", contents(disk)),
@@ -194,34 +223,5 @@ fn draw_disk(disk: &Disk, theme: Theme, area: Rect, buf: &mut Buffer) {
         ));
     }
     lines.push(Line::raw(""));
-    let head = u16::try_from(lines.len()).unwrap_or(0).min(area.height);
-    page::draw(
-        lines,
-        0,
-        theme,
-        Rect {
-            height: head,
-            ..area
-        },
-        buf,
-    );
-    let mut rest = Rect {
-        y: area.y + head,
-        height: area.height - head,
-        ..area
-    };
-    if let Ok(layout) = &disk.layout
-        && rest.height > 3
-    {
-        bar::draw(&bar::parts(layout), theme, rest, buf);
-        rest.y += 3;
-        rest.height -= 3;
-    }
-    let mut lines = disk_page::partitions(disk, theme, columns);
-    if lines.len() > usize::from(rest.height) {
-        let more = lines.len() - usize::from(rest.height) + 1;
-        lines.truncate(usize::from(rest.height).saturating_sub(1));
-        lines.push(Line::raw(format!("and {more} more")));
-    }
-    page::draw(lines, 0, theme, rest, buf);
+    lines
 }

@@ -307,16 +307,11 @@ impl Disks {
         };
         let mut rest = inner;
         let used = u16::try_from(lines.len()).unwrap_or(0).min(inner.height);
-        page::draw(
-            lines,
-            0,
-            theme,
-            Rect {
-                height: used,
-                ..inner
-            },
-            buf,
-        );
+        let top = Rect {
+            height: used,
+            ..inner
+        };
+        page::draw(lines, 0, theme, top, buf);
         rest.y += used;
         rest.height -= used;
         if let Ok(layout) = &disk.layout
