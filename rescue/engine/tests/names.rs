@@ -12,7 +12,7 @@ use disk::extent::ExtentMap;
 use engine::fake::{FakeDisk, FakeHost, FakeStore};
 use engine::report::Report;
 
-use scene::{MIB, clone, exact, image, map, request, restore, run};
+use scene::{MIB, clone, exact, image, map, request, restore, run, verify};
 
 /// Partitions: number, first byte.
 const EXT4: (u32, u64) = (1, 1 << 20);
@@ -245,6 +245,49 @@ fn records_free_space_and_the_table_are_no_files_and_said_as_such() {
         report.notes.join("\n").contains("in no partition"),
         "{report}"
     );
+}
+
+#[test]
+fn the_files_that_differ_and_those_an_image_lost_are_named() {
+    let made = made();
+    let host = machine(&ExtentMap::new());
+    let store = FakeStore::new("/mnt", 1 << 30);
+    host.add_store("/mnt", &store);
+    run(&request(image("/dev/sda", "/mnt", "pc")), &host);
+    run(&request(clone("/dev/sda", "/dev/sdb")), &host);
+    // One byte of a file is another on the copy.
+    let place = usize::try_from(made.ext4("/docs/33.bin", 20) + 7).unwrap();
+    let mut bytes = host.disk("/dev/sdb").unwrap().bytes();
+    bytes[place] ^= 1;
+    host.remove("/dev/sdb");
+    host.add(&FakeDisk::new("/dev/sdb", "DEST0002", bytes));
+    let report = run(&request(verify("/mnt/pc.img.zst", "/dev/sdb")), &host);
+    assert_eq!(report.outcome.exit_code(), 2, "{report}");
+    let names: Vec<&str> = report.files.iter().map(|f| f.path.as_str()).collect();
+    assert!(names.contains(&"docs/33.bin"), "{report}");
+    // What differs is told in blocks of 4 KiB: four of this filesystem's.
+    assert!(names.len() <= 4, "{report}");
+
+    // Noise is stored as it is, so that the same bytes are in the image.
+    let content = &made.bytes[place..place + 64];
+    let mut stored = store.get("pc.img.zst").unwrap();
+    let at = stored.windows(64).position(|w| w == content).unwrap();
+    stored[at] ^= 1;
+    store.put("bad.img.zst", stored);
+    let check = engine::request::Action::Check {
+        image: engine::request::Place::Path("/mnt/bad.img.zst".into()),
+    };
+    let report = run(&request(check), &host);
+    assert_eq!(report.outcome.exit_code(), 2, "{report}");
+    assert!(
+        report
+            .files
+            .iter()
+            .any(|f| f.path == "docs/33.bin" && f.partition == Some(1)),
+        "{report}"
+    );
+    let lost: u64 = report.files.iter().map(|f| f.lost_bytes).sum();
+    assert!(lost <= report.unreadable.total_bytes(), "{report}");
 }
 
 #[test]

@@ -258,3 +258,65 @@ fn the_used_map_is_what_ddrescue_takes() {
         crate::made::content(crate::made::disk())
     );
 }
+
+#[test]
+fn a_source_that_is_mounted_for_writing_is_copied_only_when_it_is_asked_for_live() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path().display();
+    for command in ["image", "clone"] {
+        let help = rescue(dir.path(), &[command, "--help"]);
+        assert!(help.out.contains("--live"), "{command}: {}", help.out);
+    }
+    crate::made::shell(&format!(
+        "cd {at}; truncate -s 20M live.img; mke2fs -q -t ext4 live.img; mkdir mnt; mount -o loop live.img mnt"
+    ));
+    let mounted = Unmounted(dir.path().join("mnt"));
+    refused(
+        &dir,
+        &["clone", "live.img", "new.img"],
+        3,
+        &["live.img", "is mounted at", "--live"],
+    );
+    let said = rescue(dir.path(), &["clone", "live.img", "new.img", "--live"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("torn"), "{}", said.err);
+    std::fs::remove_file(dir.path().join("new.img")).unwrap();
+    crate::made::shell(&format!("mount -o remount,ro {at}/mnt"));
+    let said = rescue(dir.path(), &["clone", "live.img", "new.img"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("mounted read-only"), "{}", said.err);
+    drop(mounted);
+}
+
+/// Unmounts when it is dropped.
+struct Unmounted(std::path::PathBuf);
+
+impl Drop for Unmounted {
+    fn drop(&mut self) {
+        crate::made::shell(&format!("umount {}", self.0.display()));
+    }
+}
+
+#[test]
+fn an_image_writes_a_map_that_ddrescue_reads() {
+    let dir = TempDir::new().unwrap();
+    let source = crate::made::disk().display().to_string();
+    let words = [
+        "image",
+        &source,
+        ".",
+        "--name",
+        "pc",
+        "--map",
+        "pc.map",
+        "--no-verify",
+    ];
+    let said = rescue(dir.path(), &words);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let used = rescue(dir.path(), &["map", &source]).out;
+    std::fs::write(dir.path().join("used.map"), used).unwrap();
+    crate::made::shell(&format!(
+        "cd {}; ddrescuelog -t pc.map; [ \"$(ddrescuelog -l+ pc.map | wc -l)\" -ge \"$(ddrescuelog -l+ used.map | wc -l)\" ]",
+        dir.path().display()
+    ));
+}

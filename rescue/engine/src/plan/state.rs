@@ -173,6 +173,11 @@ impl Survey<'_> {
         let read = self.host.read_state(path).map_err(|error| error.0);
         let bytes = match read {
             Ok(bytes) => bytes?,
+            Err(text) if chosen == Chosen::Ours => {
+                self.warnings
+                    .push(format!("an interruption may begin anew: {text}"));
+                return None;
+            }
             Err(text) => {
                 self.refuse(Refusal::Other { text });
                 return None;
