@@ -86,3 +86,9 @@ need_cargo() {
 
 say() { printf 'mkiso: %s\n' "$*" >&2; }
 die() { printf 'mkiso: %s\n' "$*" >&2; exit 1; }
+
+# quietly COMMAND…: what it says is only of interest when it fails
+quietly() {
+    local said
+    said=$("$@" 2>&1) || die "$1 failed: $said"
+}

@@ -57,7 +57,7 @@ make_esp() {
 pack_iso() {
     local date
     date=$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S00)
-    xorriso -as mkisofs -quiet -iso-level 3 -r -J -joliet-long -V RESCUE -volset "$ID" \
+    quietly xorriso -as mkisofs -quiet -iso-level 3 -r -J -joliet-long -V RESCUE -volset "$ID" \
         --modification-date="$date" --set_all_file_dates "$date" \
         --gpt_disk_guid "${ID:0:8}-${ID:8:4}-4${ID:12:3}-8${ID:13:3}-${ID:4:12}" \
         --grub2-mbr "$PACKAGES/usr/lib/grub/i386-pc/boot_hybrid.img" \

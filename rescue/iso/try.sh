@@ -64,7 +64,7 @@ start=301MiB, size=700MiB, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name=Data
 start=1001MiB, size=1000MiB, type=linux, name=Linux'
 
     truncate --size=100M "$part"
-    mkfs.vfat -F 32 -n EFI "$part" >/dev/null
+    quietly mkfs.vfat -F 32 -n EFI "$part"
     mmd -i "$part" ::/EFI ::/EFI/BOOT
     mcopy -i "$part" "$WORK/iso/EFI/BOOT/BOOTX64.EFI" ::/EFI/BOOT/
     put "$part" "$disk" 1
@@ -81,13 +81,13 @@ start=1001MiB, size=1000MiB, type=linux, name=Linux'
 
     rm -f "$part"
     truncate --size=700M "$part"
-    mkfs.ntfs --quick --force --quiet --label Data "$part" >/dev/null
-    for text in README.md Cargo.lock mkiso.sh; do ntfscp --quiet "$part" "$text" "$text"; done
+    quietly mkfs.ntfs --quick --force --label Data "$part"
+    for text in README.md Cargo.lock mkiso.sh; do quietly ntfscp --quiet "$part" "$text" "$text"; done
     put "$part" "$disk" 301
 
     rm -f "$part"
     truncate --size=200M "$part"
-    mkswap --label swap "$part" >/dev/null
+    quietly mkswap --label swap "$part"
     put "$part" "$disk" 101
     rm -rf "$part" "$root"
 }
