@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use disk::extent::Extent;
 use engine::event::{Event, Progress, Step};
 use engine::plan::Refusal;
-use engine::report::{Outcome, Verified};
+use engine::report::{DamagedFile, Outcome, Verified};
 use engine::request::Request;
 use rescue_tui::app::{Effect, Message};
 use rescue_tui::keys::Key;
@@ -308,6 +308,32 @@ fn a_job_with_damage() {
             .push("/dev/nvme0n1 says of itself that it is failing; replace it".into());
         d.tell(Message::Reported(Box::new(damaged)));
     });
+}
+
+#[test]
+fn the_report_names_the_damaged_files_and_says_of_the_rest_what_it_is() {
+    let mut driver = Driver::on(132, 43, Theme::CONSOLE);
+    to_running(&mut driver);
+    let text = "4.1 kB in 2 places could not be read and are zeros in the result";
+    let mut damaged = report("rescue clone a b", Outcome::Damage { text: text.into() });
+    damaged
+        .unreadable
+        .insert(Extent::new(40_000_000_000, 4096).unwrap());
+    damaged.files = vec![DamagedFile {
+        partition: Some(3),
+        path: "Users/anna/thesis.odt".into(),
+        size_bytes: Some(88_000),
+        lost_bytes: 3072,
+    }];
+    damaged.more_files = 7;
+    damaged
+        .notes
+        .push("damage: 1.0 kB are in no partition".into());
+    driver.tell(Message::Reported(Box::new(damaged)));
+    driver.shows("Files that are not whole");
+    driver.shows("partition 3: Users/anna/thesis.odt, 3072 of 88000 bytes");
+    driver.shows("and 7 more");
+    driver.shows("damage: 1.0 kB are in no partition");
 }
 
 #[test]
