@@ -10,9 +10,10 @@ use std::sync::Arc;
 use disk::size::Size;
 use image::store::{Append, ReadFile, Store, StoreError};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statfs::{MSDOS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// FAT's directory entries count a file's bytes in 32 bits.
 const FAT_FILE_LIMIT: u64 = u32::MAX as u64;
@@ -150,14 +151,9 @@ impl Store for DirStore {
 
     fn publish(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let (from, to) = (self.path(from)?, self.path(to)?);
-        let renamed = renameat2(
-            AT_FDCWD,
-            &from,
-            AT_FDCWD,
-            &to,
-            RenameFlags::RENAME_NOREPLACE,
-        );
-        match renamed {
+        // nix has this call for glibc only.
+        let renamed = renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE);
+        match renamed.map_err(|error| Errno::from_raw(error.raw_os_error())) {
             Ok(()) => {}
             // The filesystem does not know the flag: FUSE and network filesystems.
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOTSUP) => rename_unless_taken(&from, &to)?,
