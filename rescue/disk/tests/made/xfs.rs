@@ -78,9 +78,9 @@ mkdir dir; touch dir/name{1..500}; mv link dir; truncate -s 100 deep/sparse; fal
 sync dir; find . -name 'new*' | sort | xargs sha256sum; xfs_io -x -c 'shutdown -f' .
 "#;
 
-/// Four at work at once, until the power goes `seconds` after something was fsynced; nothing more is flushed. One
-/// of them fsyncs and remembers in `sums` what.
-pub fn churned(size: u64, options: &[&str], log: &str, seconds: u64) -> (NamedTempFile, String) {
+/// Four at work at once, until the power goes, soon after ten files were fsynced and the log is in this round of its
+/// ring; nothing more is flushed. One of them fsyncs and remembers in `sums` what.
+pub fn churned(size: u64, options: &[&str], log: &str, round: u32) -> (NamedTempFile, String) {
     let file = filled(size, options);
     let sums = NamedTempFile::new().unwrap();
     let script = format!(
@@ -97,10 +97,18 @@ pub fn churned(size: u64, options: &[&str], log: &str, seconds: u64) -> (NamedTe
             rm -f synced/$((n - 60))
         }}
         n=0; (work files) & (work names) & (work holes) & (work synced) &
-        for wait in {{1..300}}; do [ $(cat $sums.new 2>/dev/null | wc -l) -ge 10 ] && break; sleep 0.1; done
-        sleep {seconds}; xfs_io -x -c shutdown . ; wait; touch $sums.new; mv $sums.new $sums
+        for wait in {{1..600}}; do
+            sleep 0.1
+            [ $(cat $sums.new 2>/dev/null | wc -l) -ge 10 ] || continue
+            # The first block of the log: its round, or the magic number of a record and then its round.
+            set -- $(od -An -tx4 --endian=big -j {log_start} -N 8 {image})
+            [ $1 = feedbabe ] && set -- $2; [ $((16#$1)) -ge {round} ] && break
+        done
+        [ $((16#$1)) -ge {round} ]; sleep 1.$RANDOM; xfs_io -x -c shutdown . ; wait; touch $sums.new; mv $sums.new $sums
         "#,
-        sums.path().display()
+        sums.path().display(),
+        log_start = log_start(file.path()),
+        image = file.path().display(),
     );
     mounted_with(log, file.path(), &script);
     let sums = std::fs::read_to_string(sums.path()).unwrap();
@@ -203,25 +211,16 @@ pub fn free(path: &Path) -> ExtentMap {
     free
 }
 
-/// How many times the log went around, counted from 1.
-pub fn rounds(file: &NamedTempFile) -> u32 {
-    let shape = db(
-        file.path(),
-        &["sb 0", "p blocksize agblocks agblklog logstart"],
-    );
+/// Where the log begins, in bytes.
+fn log_start(path: &Path) -> u64 {
+    let shape = db(path, &["sb 0", "p blocksize agblocks agblklog logstart"]);
     let number = |name: &str| -> u64 {
         let line = shape.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap().trim_start_matches(" = ").parse().unwrap()
     };
     let (start, log) = (number("logstart"), number("agblklog"));
     let block = (start >> log) * number("agblocks") + (start & ((1 << log) - 1));
-    let head = crate::made::read_at(file, block * number("blocksize"), 8);
-    let word = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
-    if word(0) == 0xFEED_BABE {
-        word(4)
-    } else {
-        word(0)
-    }
+    block * number("blocksize")
 }
 
 pub fn db(path: &Path, commands: &[&str]) -> String {
