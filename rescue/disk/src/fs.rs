@@ -4,6 +4,7 @@
 
 mod array;
 mod bits;
+mod btrfs;
 mod ext;
 mod fat;
 mod gather;
@@ -124,6 +125,7 @@ pub const READERS: &[Reader] = &[
     ntfs::READER,
     fat::READER,
     xfs::READER,
+    btrfs::READER,
     swap::READER,
     named::READER,
     locked::SECOND,
@@ -171,6 +173,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "ntfs" => "ntfs",
         "vfat" => "fat",
         "xfs" => "xfs",
+        "btrfs" => "btrfs",
         "swap" | "swsuspend" => "swap",
         _ => return None,
     };

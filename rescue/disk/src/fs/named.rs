@@ -68,13 +68,6 @@ const KNOWN: &[Known] = &[
         None,
         None,
     ),
-    known(
-        "btrfs",
-        (64 << 10) + 64,
-        b"_BHRfS_M",
-        Some((64 << 10) + 32),
-        Some(((64 << 10) + 299, 256)),
-    ),
     known("exfat", 3, b"EXFAT   ", None, None),
     known(
         "f2fs",
