@@ -119,7 +119,18 @@ pub fn sparse(name: &str, data: &[u8]) {
         }
         sectors.insert(u64::from(number), bytes);
     }
-    examine(name, &Sectors(sectors));
+    let mut disk = Sectors(sectors);
+    if name == "btrfs" {
+        // The superblock, then the node it says the chunks begin in.
+        disk.put_sum_right(64 << 10, 4096);
+        let mut root = [0; 8];
+        let read = disk.read_at((64 << 10) + 0x58, &mut root);
+        let root = u64::from_le_bytes(root);
+        if read.is_ok() && root < SPARSE_BYTES {
+            disk.put_sum_right(root / 512 * 512, 16384);
+        }
+    }
+    examine(name, &disk);
 }
 
 const SECTOR: usize = 512;
@@ -127,6 +138,18 @@ const SECTOR: usize = 512;
 const SPARSE_BYTES: u64 = 320 << 20;
 
 struct Sectors(BTreeMap<u64, [u8; SECTOR]>);
+
+impl Sectors {
+    /// btrfs has the sum of a block in its first bytes; `at` is the start of a sector.
+    fn put_sum_right(&mut self, at: u64, len: usize) {
+        let mut block = vec![0; len];
+        if self.read_at(at, &mut block).is_ok() {
+            let sum = crc32c::crc32c(&block[32..]).to_le_bytes();
+            let first = self.0.entry(at / 512).or_insert([0; SECTOR]);
+            first[..4].copy_from_slice(&sum);
+        }
+    }
+}
 
 impl BlockSource for Sectors {
     fn geometry(&self) -> Geometry {
