@@ -1,5 +1,7 @@
 //! Which operating systems are on a disk: what a person knows it by.
 
+use std::ops::ControlFlow;
+
 use crate::extent::Extent;
 use crate::fields::text;
 use crate::fs::tree::{self, Case, NodeKind, Tree, TreeError};
@@ -92,15 +94,17 @@ fn loaders(tree: &dyn Tree) -> Result<Option<String>, TreeError> {
     if tree.node(efi)?.kind != NodeKind::Directory {
         return Ok(None);
     }
-    let mut names: Vec<String> = tree
-        .list(efi)?
-        .into_iter()
-        .filter(|entry| entry.kind == NodeKind::Directory)
-        .map(|entry| entry.name)
+    let mut names = Vec::new();
+    tree.entries(efi, &mut |entry| {
         // The fallback path of every system; it names none.
-        .filter(|name| !name.eq_ignore_ascii_case("BOOT"))
-        .take(8)
-        .collect();
+        if entry.kind == NodeKind::Directory && !entry.name.eq_ignore_ascii_case("BOOT") {
+            names.push(entry.name);
+        }
+        match names.len() < 8 {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    })?;
     names.sort();
     Ok((!names.is_empty()).then(|| format!("EFI boot loaders: {}", names.join(", "))))
 }

@@ -1,5 +1,6 @@
 //! The files of a filesystem, the same way for every one of them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -10,11 +11,15 @@ use crate::source::{BlockSource, ReadError};
 pub trait Tree {
     fn root(&self) -> NodeId;
 
-    /// The entries of a directory, without `.` and `..`, in the order of the disk; at most [`ENTRY_LIMIT`].
-    fn list(&self, directory: NodeId) -> Result<Vec<Entry>, TreeError>;
+    /// Shows the entries of a directory one by one, without `.` and `..`, in the order of the disk, until there are
+    /// no more or `each` has enough.
+    fn entries(&self, directory: NodeId, each: Each<'_>) -> Result<(), TreeError>;
 
     fn node(&self, id: NodeId) -> Result<Node, TreeError>;
 }
+
+/// Takes an entry and says whether it wants more.
+pub type Each<'a> = &'a mut dyn FnMut(Entry) -> ControlFlow<()>;
 
 /// A filesystem's own number for a file: an inode, a file record, a directory slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -110,6 +115,8 @@ pub enum TreeError {
     Damaged(&'static str),
     /// A feature this reader does not follow.
     Unsupported(&'static str),
+    /// There is more of it than a walk remembers.
+    TooMany(&'static str),
 }
 
 impl fmt::Display for TreeError {
@@ -118,6 +125,7 @@ impl fmt::Display for TreeError {
             TreeError::Read(error) => error.fmt(f),
             TreeError::Damaged(what) => write!(f, "the filesystem is damaged: {what}"),
             TreeError::Unsupported(what) => write!(f, "cannot be read here: {what}"),
+            TreeError::TooMany(what) => write!(f, "it was left out: {what}"),
         }
     }
 }
@@ -130,10 +138,12 @@ impl From<ReadError> for TreeError {
     }
 }
 
-/// Most entries taken from one directory.
-pub const ENTRY_LIMIT: usize = 1 << 18;
 /// Deepest directory a walk enters.
 pub const DEPTH_LIMIT: usize = 64;
+/// Directories that a walk remembers, so that it enters each of them once: 28 MiB at most while its table grows.
+const SEEN_LIMIT: usize = 7 << 18;
+/// Memory for directories that were met and not entered yet.
+const PENDING_LIMIT: usize = 8 << 20;
 
 /// Looks up a path of names, ASCII case ignored when `case` says so.
 pub fn find(tree: &dyn Tree, path: &[&str], case: Case) -> Result<Option<NodeId>, TreeError> {
@@ -143,8 +153,16 @@ pub fn find(tree: &dyn Tree, path: &[&str], case: Case) -> Result<Option<NodeId>
             Case::Exact => entry.name == *name,
             Case::Ignored => entry.name.eq_ignore_ascii_case(name),
         };
-        match tree.list(at)?.into_iter().find(same) {
-            Some(entry) => at = entry.id,
+        let mut found = None;
+        tree.entries(at, &mut |entry| {
+            if !same(&entry) {
+                return ControlFlow::Continue(());
+            }
+            found = Some(entry.id);
+            ControlFlow::Break(())
+        })?;
+        match found {
+            Some(id) => at = id,
             None => return Ok(None),
         }
     }
@@ -167,48 +185,122 @@ pub struct Found<'a> {
 }
 
 /// Visits every file below the root, depth first. A directory or a file that cannot be followed is reported
-/// to `trouble` and left out; a directory is entered once, so a loop ends.
+/// to `trouble` and left out; a directory is entered once, so a loop ends. Memory is bounded whatever is on the disk:
+/// what would need more is reported and left out too.
 pub fn walk(
     tree: &dyn Tree,
     visit: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     trouble: &mut dyn FnMut(&str, TreeError),
 ) {
-    let mut seen = std::collections::HashSet::from([tree.root()]);
-    let mut stack = vec![(String::new(), tree.root(), 0usize)];
-    while let Some((path, directory, depth)) = stack.pop() {
-        let entries = match tree.list(directory) {
-            Ok(entries) => entries,
-            Err(error) => {
-                trouble(&path, error);
-                continue;
-            }
-        };
-        for entry in entries {
-            let path = if path.is_empty() {
-                entry.name
-            } else {
-                format!("{path}/{}", entry.name)
-            };
-            match tree.node(entry.id) {
-                Ok(node) => {
-                    if visit(Found {
-                        path: &path,
-                        id: entry.id,
-                        node: &node,
-                    })
-                    .is_break()
-                    {
-                        return;
-                    }
-                    if node.kind == NodeKind::Directory
-                        && depth < DEPTH_LIMIT
-                        && seen.insert(entry.id)
-                    {
-                        stack.push((path, entry.id, depth + 1));
-                    }
+    let mut pending = Pending::of(tree.root());
+    let mut path = String::new();
+    // Of the directories that lead to the one that is listed, the lengths of their paths.
+    let mut lengths = Vec::new();
+    while let Some(directory) = pending.pop() {
+        lengths.truncate(directory.depth);
+        path.truncate(lengths.last().copied().unwrap_or(0));
+        join(&mut path, &directory.name);
+        let own = path.len();
+        lengths.push(own);
+        let mut enough = false;
+        let listed = tree.entries(directory.id, &mut |entry| {
+            path.truncate(own);
+            join(&mut path, &entry.name);
+            let node = match tree.node(entry.id) {
+                Ok(node) => node,
+                Err(error) => {
+                    trouble(&path, error);
+                    return ControlFlow::Continue(());
                 }
-                Err(error) => trouble(&path, error),
+            };
+            let found = Found {
+                path: &path,
+                id: entry.id,
+                node: &node,
+            };
+            if visit(found).is_break() {
+                enough = true;
+                return ControlFlow::Break(());
             }
+            if node.kind == NodeKind::Directory
+                && let Err(error) = pending.push(entry, directory.depth + 1)
+            {
+                trouble(&path, error);
+            }
+            ControlFlow::Continue(())
+        });
+        if enough {
+            return;
+        }
+        if let Err(error) = listed {
+            path.truncate(own);
+            trouble(&path, error);
         }
     }
+}
+
+fn join(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('/');
+    }
+    path.push_str(name);
+}
+
+/// Directories that were met and are to be entered, the last one first.
+struct Pending {
+    list: Vec<Directory>,
+    /// What the names in `list` take.
+    bytes: usize,
+    seen: HashSet<NodeId>,
+}
+
+struct Directory {
+    name: Box<str>,
+    id: NodeId,
+    depth: usize,
+}
+
+impl Pending {
+    fn of(root: NodeId) -> Pending {
+        let name = "".into();
+        let (id, depth) = (root, 0);
+        Pending {
+            list: vec![Directory { name, id, depth }],
+            bytes: 0,
+            seen: HashSet::from([root]),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Directory> {
+        let directory = self.list.pop()?;
+        self.bytes = self.bytes.saturating_sub(cost(&directory.name));
+        Some(directory)
+    }
+
+    /// Nothing for one that was met before.
+    fn push(&mut self, entry: Entry, depth: usize) -> Result<(), TreeError> {
+        if depth > DEPTH_LIMIT {
+            return Err(TreeError::TooMany("directories in directories"));
+        }
+        if self.bytes + cost(&entry.name) > PENDING_LIMIT {
+            return Err(TreeError::TooMany("directories beside each other"));
+        }
+        if self.seen.len() >= SEEN_LIMIT && !self.seen.contains(&entry.id) {
+            return Err(TreeError::TooMany("directories"));
+        }
+        if self.seen.insert(entry.id) {
+            self.bytes += cost(&entry.name);
+            self.list.push(Directory {
+                name: entry.name.into(),
+                id: entry.id,
+                depth,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The name, what the allocator puts around it, and its place in the list.
+fn cost(name: &str) -> usize {
+    name.len() + 16 + size_of::<Directory>()
 }

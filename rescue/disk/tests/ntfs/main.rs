@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 
 use disk::extent::{Extent, ExtentMap};
-use disk::fs::tree::{Case, Content, Node, NodeId, NodeKind, Piece, find, walk};
+use disk::fs::tree::{Case, Content, Entry, Node, NodeId, NodeKind, Piece, find, walk};
 use disk::fs::{Basis, Filesystem, READERS, Reader, State, Used, recognise};
 use disk::source::BlockSource;
 use made::{FileSource, blank, open, run};
@@ -220,12 +220,10 @@ fn links_pipes_and_compressed_files_are_told_apart() {
     let found = read(&file);
     assert!(extents.iter().all(|e| map(&found).1.covers(*e)));
     let tree = reader().tree.unwrap()(&source).unwrap();
-    for entry in tree.list(tree.root()).unwrap() {
-        assert_eq!(
-            entry.kind,
-            tree.node(entry.id).unwrap().kind,
-            "{}",
-            entry.name
-        );
-    }
+    let same = &mut |entry: Entry| {
+        let node = tree.node(entry.id).unwrap();
+        assert_eq!(entry.kind, node.kind, "{}", entry.name);
+        ControlFlow::Continue(())
+    };
+    tree.entries(tree.root(), same).unwrap();
 }

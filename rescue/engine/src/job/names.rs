@@ -20,6 +20,8 @@ use crate::report::DamagedFile;
 pub const NAMED: usize = 1000;
 /// Longer paths are told by their end.
 const PATH_LIMIT: usize = 4096;
+/// Directories that are remembered as told, so that they are told once.
+const TOLD_LIMIT: usize = 4096;
 /// A report is not kept waiting longer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -123,6 +125,7 @@ impl Search<'_> {
             names: &mut self.names,
             owned: ExtentMap::new(),
             told: HashSet::new(),
+            incomplete: false,
         };
         let mut early = false;
         let walk = std::cell::RefCell::new(&mut walk);
@@ -139,6 +142,7 @@ impl Search<'_> {
             &mut |path, error| walk.borrow_mut().trouble(path, &error),
         );
         let rest = lost.difference(&walk.borrow().owned);
+        let early = early || walk.borrow().incomplete;
         if early {
             self.note(format!(
                 "the search for damaged files in {place} was ended early: more of them may be damaged than are named"
@@ -187,6 +191,8 @@ struct Walk<'a> {
     owned: ExtentMap,
     /// Directories that were told already.
     told: HashSet<String>,
+    /// There are more directories than were looked into.
+    incomplete: bool,
 }
 
 impl Walk<'_> {
@@ -208,7 +214,7 @@ impl Walk<'_> {
     }
 
     fn tell(&mut self, path: &str, node: &Node, lost_bytes: u64) {
-        if node.kind == NodeKind::Directory {
+        if node.kind == NodeKind::Directory && self.told.len() < TOLD_LIMIT {
             self.told.insert(path.to_owned());
         }
         self.names.add(DamagedFile {
@@ -221,6 +227,7 @@ impl Walk<'_> {
 
     /// A record or a directory that cannot be read; what is wrong for another reason is not of this job.
     fn trouble(&mut self, path: &str, error: &TreeError) {
+        self.incomplete |= matches!(error, TreeError::TooMany(_));
         let lost = matches!(error, TreeError::Read(ReadError::Unreadable(_)));
         if lost && !self.told.contains(path) {
             self.names.add(DamagedFile {

@@ -8,9 +8,7 @@ use super::journal::{self, Trouble};
 use super::overlay::Overlay;
 use crate::extent::Extent;
 use crate::fields::Fields;
-use crate::fs::tree::{
-    Content, ENTRY_LIMIT, Entry, Node, NodeId, NodeKind, Piece, Tree, TreeError,
-};
+use crate::fs::tree::{Content, Each, Entry, Node, NodeId, NodeKind, Piece, Tree, TreeError};
 use crate::source::{BlockSource, ReadError, read_vec};
 
 /// Opens the files even where the used map would not be given: by a backup of the superblock, without a journal
@@ -67,7 +65,7 @@ impl Tree for Files<'_> {
     }
 
     /// A damaged block costs its own entries only.
-    fn list(&self, directory: NodeId) -> Result<Vec<Entry>, TreeError> {
+    fn entries(&self, directory: NodeId, each: Each<'_>) -> Result<(), TreeError> {
         let inode = self.0.inode(directory.0)?;
         if inode.kind() != NodeKind::Directory {
             return Err(TreeError::Damaged("a directory is something else"));
@@ -79,9 +77,10 @@ impl Tree for Files<'_> {
         }
         let mut listing = Listing {
             view: &self.0,
-            entries: Vec::new(),
+            each,
+            given: 0,
             damaged: false,
-            exhausted: false,
+            stopped: None,
         };
         if inode.storage() == Storage::Inline {
             // The number of the parent comes before the entries.
@@ -90,13 +89,13 @@ impl Tree for Files<'_> {
         } else {
             listing.blocks(&inode)?;
         }
-        if listing.exhausted {
-            self.0.spend(ENTRY_COST)?;
+        match listing.stopped {
+            Some(Stopped::Exhausted(error)) => Err(error),
+            None if listing.damaged && listing.given == 0 => {
+                Err(TreeError::Damaged("a directory cannot be followed"))
+            }
+            _ => Ok(()),
         }
-        if listing.damaged && listing.entries.is_empty() {
-            return Err(TreeError::Damaged("a directory cannot be followed"));
-        }
-        Ok(listing.entries)
     }
 
     fn node(&self, id: NodeId) -> Result<Node, TreeError> {
@@ -191,16 +190,25 @@ impl Pieces {
     }
 }
 
-/// What an entry takes of the budget for following files, in bytes: as much as it costs to keep.
+/// What an entry takes of the budget for following files, in bytes: for the time it takes.
 const ENTRY_COST: u64 = 64;
 
-/// Entries collected from the blocks of a directory. Index blocks look like one empty entry (kernel
+/// Entries from the blocks of a directory. Index blocks look like one empty entry (kernel
 /// documentation, "Hash Tree Directories"), so that all blocks are read the same way.
 struct Listing<'a> {
     view: &'a View<'a>,
-    entries: Vec<Entry>,
+    each: Each<'a>,
+    given: u64,
     damaged: bool,
-    exhausted: bool,
+    /// Why no more entries are wanted.
+    stopped: Option<Stopped>,
+}
+
+enum Stopped {
+    /// Whoever asked has enough.
+    Enough,
+    /// The budget is used up.
+    Exhausted(TreeError),
 }
 
 impl Listing<'_> {
@@ -209,7 +217,7 @@ impl Listing<'_> {
         let end = inode.size().div_ceil(size);
         for run in self.view.runs(inode)? {
             for n in (0..run.count).take_while(|n| run.logical + n < end) {
-                if self.entries.len() >= ENTRY_LIMIT {
+                if self.stopped.is_some() {
                     return Ok(());
                 }
                 self.view.spend(size)?;
@@ -226,7 +234,7 @@ impl Listing<'_> {
     fn block(&mut self, block: &[u8]) {
         let fields = Fields(block);
         let mut at = 0;
-        while at < block.len() && self.entries.len() < ENTRY_LIMIT && !self.exhausted {
+        while at < block.len() && self.stopped.is_none() {
             let Some(length) = fields
                 .u16(at + 4)
                 .map(|stored| record_length(stored, block.len()))
@@ -238,10 +246,20 @@ impl Listing<'_> {
                 return;
             }
             if let Some(entry) = self.entry(Fields(&block[at..at + length])) {
-                self.exhausted = self.view.spend(ENTRY_COST).is_err();
-                self.entries.push(entry);
+                self.give(entry);
             }
             at += length;
+        }
+    }
+
+    fn give(&mut self, entry: Entry) {
+        if let Err(error) = self.view.spend(ENTRY_COST) {
+            self.stopped = Some(Stopped::Exhausted(error));
+            return;
+        }
+        self.given += 1;
+        if (self.each)(entry).is_break() {
+            self.stopped = Some(Stopped::Enough);
         }
     }
 

@@ -69,7 +69,7 @@ fn followed<T>(result: Result<T, TreeError>) -> Result<T, Trouble> {
             Trouble::Refused("the inode of its journal cannot be read")
         }
         TreeError::Read(error) => Trouble::Read(error),
-        TreeError::Damaged(_) | TreeError::Unsupported(_) => {
+        TreeError::Damaged(_) | TreeError::Unsupported(_) | TreeError::TooMany(_) => {
             Trouble::Refused("the inode of its journal is damaged")
         }
     })

@@ -8,7 +8,7 @@ use crate::fs::tree::{Piece, TreeError};
 use crate::source::{BlockSource, ReadError};
 
 /// Most pieces of one file.
-const PIECE_LIMIT: usize = 1 << 20;
+const PIECE_LIMIT: usize = 1 << 19;
 /// Pairs of 12-bit entries never cross it.
 const WINDOW_BYTES: u64 = 3 << 14;
 
@@ -60,7 +60,7 @@ impl<'a> Chains<'a> {
             }
             if !append(pieces, at, extent) {
                 return Ok(Some(TreeError::Unsupported(
-                    "a file in more than a million pieces",
+                    "a file in more than half a million pieces",
                 )));
             }
             at += extent.len();

@@ -4,9 +4,7 @@ use crate::extent::Extent;
 use crate::fs::fat::boot::{Boot, Root};
 use crate::fs::fat::chain::Chains;
 use crate::fs::fat::name::{LongName, SLOT_BYTES, Short, Slot};
-use crate::fs::tree::{
-    Content, ENTRY_LIMIT, Entry, Node, NodeId, NodeKind, Piece, Tree, TreeError,
-};
+use crate::fs::tree::{Content, Each, Entry, Node, NodeId, NodeKind, Piece, Tree, TreeError};
 use crate::source::{BlockSource, read_vec};
 
 /// A directory has at most 65,536 slots.
@@ -27,8 +25,7 @@ impl Tree for FatTree<'_> {
         NodeId(0)
     }
 
-    fn list(&self, directory: NodeId) -> Result<Vec<Entry>, TreeError> {
-        let mut entries = Vec::new();
+    fn entries(&self, directory: NodeId, each: Each<'_>) -> Result<(), TreeError> {
         let mut long = LongName::default();
         scan(
             self.source,
@@ -41,17 +38,19 @@ impl Tree for FatTree<'_> {
                         checksum,
                         units,
                     } => long.push(order, checksum, units),
-                    Slot::Short(short) if !short.is_dots => entries.push(Entry {
-                        name: long.take(&short).unwrap_or_else(|| short.name.clone()),
-                        id: NodeId(at),
-                        kind: kind(&short),
-                    }),
+                    Slot::Short(short) if !short.is_dots => {
+                        let entry = Entry {
+                            name: long.take(&short).unwrap_or_else(|| short.name.clone()),
+                            id: NodeId(at),
+                            kind: kind(&short),
+                        };
+                        return each(entry).is_continue();
+                    }
                     _ => long = LongName::default(),
                 }
-                entries.len() < ENTRY_LIMIT
+                true
             },
-        )?;
-        Ok(entries)
+        )
     }
 
     fn node(&self, id: NodeId) -> Result<Node, TreeError> {

@@ -1,5 +1,7 @@
 //! The files of a volume. A node's number is its reference: record number and sequence number.
 
+use std::ops::ControlFlow;
+
 use super::boot;
 use super::index::{self, Name};
 use super::mft::{DATA, Volume};
@@ -8,7 +10,7 @@ use super::reparse::{self, Reparse};
 use super::stream::{Stream, Value};
 use crate::extent::Extent;
 use crate::fields::Fields;
-use crate::fs::tree::{Content, Entry, Node, NodeId, NodeKind, Tree, TreeError};
+use crate::fs::tree::{Content, Each, Entry, Node, NodeId, NodeKind, Tree, TreeError};
 use crate::source::BlockSource;
 
 const ROOT_RECORD: u64 = 5;
@@ -37,8 +39,8 @@ impl Tree for Files<'_> {
         ROOT
     }
 
-    fn list(&self, directory: NodeId) -> Result<Vec<Entry>, TreeError> {
-        list(&self.0, directory)
+    fn entries(&self, directory: NodeId, each: Each<'_>) -> Result<(), TreeError> {
+        entries(&self.0, directory, each)
     }
 
     fn node(&self, id: NodeId) -> Result<Node, TreeError> {
@@ -49,23 +51,26 @@ impl Tree for Files<'_> {
 /// Its sequence number never changes.
 pub(super) const ROOT: NodeId = NodeId(ROOT_RECORD << 48 | ROOT_RECORD);
 
-pub(super) fn list(volume: &Volume<'_>, directory: NodeId) -> Result<Vec<Entry>, TreeError> {
+pub(super) fn entries(
+    volume: &Volume<'_>,
+    directory: NodeId,
+    each: Each<'_>,
+) -> Result<(), TreeError> {
     let reference = Reference(directory.0);
     let record = volume.file(reference)?;
     if !record.is_directory() {
         return Err(TreeError::Damaged("a file is taken for a directory"));
     }
-    let names = index::names(volume, &record, reference.number())?;
-    let itself = |name: &Name| name.file.number() == reference.number();
-    Ok(names
-        .into_iter()
-        .filter(|name| !itself(name))
-        .map(|name| Entry {
+    index::names(volume, &record, reference.number(), &mut |name| {
+        if name.file.number() == reference.number() {
+            return ControlFlow::Continue(());
+        }
+        each(Entry {
             kind: kind(&name),
             id: NodeId(name.file.0),
             name: name.text,
         })
-        .collect())
+    })
 }
 
 /// The first bytes of a file in the root, its name's case ignored; `None` where there is none.
@@ -74,12 +79,16 @@ pub(super) fn start_of(
     name: &str,
     len: u64,
 ) -> Result<Option<Vec<u8>>, TreeError> {
-    let names = list(volume, ROOT)?;
-    let found = names
-        .iter()
-        .find(|entry| entry.name.eq_ignore_ascii_case(name));
+    let mut found = None;
+    entries(volume, ROOT, &mut |entry| {
+        if !entry.name.eq_ignore_ascii_case(name) {
+            return ControlFlow::Continue(());
+        }
+        found = Some(entry.id);
+        ControlFlow::Break(())
+    })?;
     found
-        .map(|entry| node(volume, entry.id)?.read(volume.source, len))
+        .map(|id| node(volume, id)?.read(volume.source, len))
         .transpose()
 }
 

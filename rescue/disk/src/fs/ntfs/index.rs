@@ -1,10 +1,12 @@
 //! A directory: a B-tree of file names, its root in the file record and the rest in blocks of its own.
 
+use std::ops::ControlFlow;
+
 use super::mft::{Volume, length};
 use super::record::{Record, Reference, What, mend};
 use super::stream::{Stream, Value};
 use crate::fields::Fields;
-use crate::fs::tree::{ENTRY_LIMIT, TreeError};
+use crate::fs::tree::TreeError;
 
 const ROOT: What = What {
     kind: 0x90,
@@ -31,12 +33,14 @@ pub(super) struct Name {
     pub tag: u32,
 }
 
-/// The names in a directory in their order, without the short ones made for DOS; at most [`ENTRY_LIMIT`].
+/// Shows the names in a directory in their order, without the short ones made for DOS, until there are no more or
+/// `each` has enough.
 pub(super) fn names(
     volume: &Volume<'_>,
     directory: &Record<Vec<u8>>,
     number: u64,
-) -> Result<Vec<Name>, TreeError> {
+    each: &mut dyn FnMut(Name) -> ControlFlow<()>,
+) -> Result<(), TreeError> {
     let root = volume.value(directory, number, ROOT)?;
     let root = root.ok_or(TreeError::Damaged("a directory has no root"))?;
     let root = root.read(volume.source, ROOT_LIMIT)?;
@@ -54,10 +58,9 @@ pub(super) fn names(
             .as_ref()
             .map_or(0, |blocks| blocks.size / block.max(1)),
         blocks,
-        names: Vec::new(),
+        each,
     };
-    walk.node(&root, 16, 0)?;
-    Ok(walk.names)
+    walk.node(&root, 16, 0).map(|_| ())
 }
 
 struct Walk<'v> {
@@ -67,36 +70,42 @@ struct Walk<'v> {
     blocks: Option<Stream>,
     /// Blocks that can still be met, so that a loop ends.
     left: u64,
-    names: Vec<Name>,
+    each: &'v mut dyn FnMut(Name) -> ControlFlow<()>,
 }
 
 impl Walk<'_> {
     /// The entries of a node, whose index header stands at `head`, and what hangs below them.
-    fn node(&mut self, bytes: &[u8], head: usize, depth: usize) -> Result<(), TreeError> {
+    fn node(
+        &mut self,
+        bytes: &[u8],
+        head: usize,
+        depth: usize,
+    ) -> Result<ControlFlow<()>, TreeError> {
         let fields = Fields(bytes);
         let place = |at| usize::try_from(fields.u32(at)?).ok()?.checked_add(head);
         let (Some(mut at), Some(end)) = (place(head), place(head + 4)) else {
             return Err(DAMAGED);
         };
-        while self.names.len() < ENTRY_LIMIT {
+        loop {
             let entry = Entry::parse(fields, at, end).ok_or(DAMAGED)?;
             if let Some(below) = entry.below {
                 if depth >= DEPTH_LIMIT {
                     return Err(TreeError::Damaged("a directory is too deep"));
                 }
                 let bytes = self.read(below)?;
-                self.node(&bytes, 24, depth + 1)?;
+                if self.node(&bytes, 24, depth + 1)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
             if entry.last {
-                break;
+                return Ok(ControlFlow::Continue(()));
             }
             let name = Name::parse(entry.file, entry.key).ok_or(DAMAGED)?;
-            if self.names.len() < ENTRY_LIMIT {
-                self.names.extend(name);
+            if name.is_some_and(|name| (self.each)(name).is_break()) {
+                return Ok(ControlFlow::Break(()));
             }
             at += entry.len;
         }
-        Ok(())
     }
 
     /// The block at this place, which is counted in clusters, or in 512 bytes where a cluster holds several.

@@ -4,12 +4,12 @@ use super::group::View;
 use super::inode::{Inode, Run, Storage};
 use super::superblock::{Version, sum_fits};
 use crate::fields::Fields;
-use crate::fs::tree::{ENTRY_LIMIT, Entry, NodeId, NodeKind, TreeError};
+use crate::fs::tree::{Each, Entry, NodeId, NodeKind, TreeError};
 use crate::source::{BlockSource, ReadError};
 
 /// Names end here, indices begin (`XFS_DIR2_LEAF_OFFSET`).
 const NAMES_END: u64 = 32 << 30;
-/// What an entry takes of the budget, in bytes: as much as it costs to keep.
+/// What an entry takes of the budget, in bytes: for the time it takes.
 const COST: u64 = 64;
 const UNUSED: u16 = 0xFFFF;
 
@@ -23,23 +23,26 @@ pub(super) fn list(
     runs: &[Run],
     spend: Spend<'_>,
     kind: KindOf<'_>,
-) -> Result<Vec<Entry>, TreeError> {
+    each: Each<'_>,
+) -> Result<(), TreeError> {
     let mut listing = Listing {
         view,
         owner: inode.number,
         spend,
         kind,
-        entries: Vec::new(),
+        each,
+        given: 0,
         damaged: false,
+        enough: false,
     };
     match inode.storage() {
         Storage::Local => listing.short(Fields(inode.fork()))?,
         _ => listing.blocks(runs)?,
     }
-    if listing.damaged && listing.entries.is_empty() {
+    if listing.damaged && listing.given == 0 {
         return Err(TreeError::Damaged("a directory cannot be followed"));
     }
-    Ok(listing.entries)
+    Ok(())
 }
 
 struct Listing<'a> {
@@ -47,8 +50,11 @@ struct Listing<'a> {
     owner: u64,
     spend: Spend<'a>,
     kind: KindOf<'a>,
-    entries: Vec<Entry>,
+    each: Each<'a>,
+    given: u64,
     damaged: bool,
+    /// Whoever asked wants no more.
+    enough: bool,
 }
 
 impl Listing<'_> {
@@ -59,6 +65,9 @@ impl Listing<'_> {
         let typed = usize::from(self.view.superblock.file_types);
         let mut at = 2 + width;
         for _ in 0..count {
+            if self.enough {
+                break;
+            }
             let len = fields.u8(at).map_or(0, usize::from);
             let number = at + 3 + len + typed;
             let id = match width {
@@ -86,7 +95,7 @@ impl Listing<'_> {
             for logical in
                 (first..run.logical + run.count).step_by(1 << superblock.directory_block_log)
             {
-                if logical * size >= NAMES_END || self.entries.len() >= ENTRY_LIMIT {
+                if logical * size >= NAMES_END || self.enough {
                     return Ok(());
                 }
                 (self.spend)(per_directory_block * size)?;
@@ -153,7 +162,7 @@ impl Listing<'_> {
         };
         let typed = usize::from(self.view.superblock.file_types);
         let mut at = head;
-        while at < end && self.entries.len() < ENTRY_LIMIT {
+        while at < end && !self.enough {
             let length = match fields.be16(at) {
                 Some(UNUSED) => fields.be16(at + 2).map_or(0, usize::from),
                 _ => (9 + fields.u8(at + 8).map_or(0, usize::from) + typed + 2).next_multiple_of(8),
@@ -187,11 +196,9 @@ impl Listing<'_> {
             Some(7) => NodeKind::Symlink,
             Some(_) => NodeKind::Special,
         };
-        self.entries.push(Entry {
-            name: shown(name),
-            id,
-            kind,
-        });
+        self.given += 1;
+        let name = shown(name);
+        self.enough = (self.each)(Entry { name, id, kind }).is_break();
         Ok(())
     }
 }

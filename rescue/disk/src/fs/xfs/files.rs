@@ -11,7 +11,7 @@ use super::replay::{self, Wanted};
 use super::superblock::{self, Superblock, Version};
 use super::{Trouble, refused};
 use crate::extent::Extent;
-use crate::fs::tree::{Content, Entry, Node, NodeId, NodeKind, Piece, Tree, TreeError};
+use crate::fs::tree::{Content, Each, Node, NodeId, NodeKind, Piece, Tree, TreeError};
 use crate::source::{BlockSource, ReadError, read_vec};
 
 /// `XFS_SYMLINK_MAXLEN`, and what stands before each block of a long target.
@@ -77,7 +77,7 @@ impl Tree for Files<'_> {
         NodeId(self.view.superblock.root_inode)
     }
 
-    fn list(&self, directory: NodeId) -> Result<Vec<Entry>, TreeError> {
+    fn entries(&self, directory: NodeId, each: Each<'_>) -> Result<(), TreeError> {
         let inode = self.inode(directory)?;
         if inode.kind() != NodeKind::Directory {
             return Err(TreeError::Damaged("a directory is something else"));
@@ -88,7 +88,7 @@ impl Tree for Files<'_> {
             self.inode(id)
                 .map_or(NodeKind::Special, |inode| inode.kind())
         };
-        directory::list(&self.view, &inode, &runs, &spend, &kind)
+        directory::list(&self.view, &inode, &runs, &spend, &kind, each)
     }
 
     fn node(&self, id: NodeId) -> Result<Node, TreeError> {
