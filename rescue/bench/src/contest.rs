@@ -2,6 +2,7 @@
 
 use crate::contestant::Contestant;
 use crate::measure::{self, Measure};
+use crate::work::Work;
 
 /// Medians over the repetitions of one contestant.
 #[derive(Clone, Copy, Debug)]
@@ -12,14 +13,27 @@ pub struct Result {
     pub output_bytes: Option<u64>,
 }
 
+/// Run before each turn, not measured: a machine that is a guest gives memory back to its host when it lies idle, and
+/// whoever needs it first then pays for getting it again.
+fn warm(work: &Work) -> std::result::Result<(), String> {
+    let path = work.path("warm");
+    let script = format!("head -c {}M /dev/zero >{path}; rm {path}", work.size_mib());
+    measure::run(&script).map(|_| ())
+}
+
 /// Interleaved: every contestant runs once before any runs again, so that a machine that drifts drifts for all.
-pub fn run(contestants: &[Contestant], repeat: usize) -> std::result::Result<Vec<Result>, String> {
+pub fn run(
+    work: &Work,
+    contestants: &[Contestant],
+    repeat: usize,
+) -> std::result::Result<Vec<Result>, String> {
     let mut all: Vec<Vec<Measure>> = vec![Vec::new(); contestants.len()];
     for round in 0..repeat {
         for (contestant, measures) in contestants.iter().zip(&mut all) {
             if let Some(before) = &contestant.before {
                 measure::run(before)?;
             }
+            warm(work)?;
             let measure = measure::run(&contestant.script)?;
             eprintln!(
                 "round {} of {repeat}: {:<12} {:<40} {:>7.2} s",

@@ -84,7 +84,7 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
     if let Some(only) = &arguments.only {
         contestants.retain(|c| c.job.contains(only.as_str()));
     }
-    let results = contest::run(&contestants, arguments.repeat)?;
+    let results = contest::run(&disk, &contestants, arguments.repeat)?;
     contest::print(&contestants, &results);
     let mut met = goal::print(&contestants, &results);
     let wanted = |job: &str| {

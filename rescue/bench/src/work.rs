@@ -16,6 +16,10 @@ impl Work {
         self.directory.join(name).display().to_string()
     }
 
+    pub fn size_mib(&self) -> u64 {
+        self.size_mib
+    }
+
     pub fn described(&self) -> String {
         format!(
             "disk: {} MiB, {:.0} MB of it used; in {}; {} processors",
