@@ -28,8 +28,10 @@ impl Shell {
     pub fn meet(mut line: Serial, within: Duration) -> Outcome<Self> {
         line.expect("# ", within)?;
         let mut shell = Self { line, commands: 0 };
-        // Without echo and prompt only answers are on the line.
-        shell.line.send("stty -echo -icrnl; PS1=; PS2=\n")?;
+        // Without echo and prompt only answers are on the line. A shell with a line editor turns
+        // the line's canonical mode off and on around every command; input that comes at that
+        // moment may read as the end of the file (n_tty), so one without takes its place.
+        shell.line.send("stty -echo -icrnl; exec sh +i\n")?;
         shell.ask("true")?;
         Ok(shell)
     }
