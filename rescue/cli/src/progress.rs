@@ -66,7 +66,7 @@ impl Inner<'_> {
         } else {
             PLAIN_EVERY
         };
-        if self.last.is_some_and(|last| last.elapsed() < every) {
+        if progress.total_bytes == 0 || self.last.is_some_and(|last| last.elapsed() < every) {
             return;
         }
         let first = self.last.replace(Instant::now()).is_none();

@@ -228,7 +228,7 @@ fn is_unreadable(source: &dyn BlockSource, extent: Extent) -> bool {
 }
 
 /// What stands there. A disk that is gone is an error; a place that cannot be read is not.
-fn content(source: &dyn BlockSource, extent: Extent) -> Result<Content, ReadError> {
+pub fn content(source: &dyn BlockSource, extent: Extent) -> Result<Content, ReadError> {
     let Some(window) = Window::new(source, extent) else {
         return Ok(Content::Unknown("it ends beyond the disk".into()));
     };

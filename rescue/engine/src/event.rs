@@ -24,6 +24,8 @@ pub enum Step {
     Table,
     Flush,
     Verify,
+    /// The filesystems of the copy.
+    Filesystems,
     Grow,
     Check,
     /// Only where something is damaged.
@@ -37,6 +39,7 @@ impl Step {
             Step::Table => "writing the partition table",
             Step::Flush => "making it durable",
             Step::Verify => "reading back and comparing",
+            Step::Filesystems => "reading the filesystems of the copy",
             Step::Grow => "growing the last partition",
             Step::Check => "checking the image",
             Step::Names => "looking for the names of damaged files",

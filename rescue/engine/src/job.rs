@@ -16,6 +16,7 @@ mod onto;
 mod piece;
 mod pipeline;
 mod record;
+mod sound;
 mod story;
 mod to_disk;
 mod to_store;
@@ -62,6 +63,7 @@ pub fn run_tuned(
         host,
         cancel,
         tuning,
+        started,
         store_flag: Cell::new(None),
     };
     let mut report = job.begun();
@@ -84,6 +86,7 @@ struct Job<'a> {
     host: &'a dyn Host,
     cancel: &'a Cancel,
     tuning: Tuning,
+    started: Instant,
     /// Whether the kernel refused writes to the store's disk while the store was open.
     store_flag: Cell<Option<bool>>,
 }
@@ -100,7 +103,10 @@ impl Job<'_> {
 
     fn steps(&self) -> Vec<Step> {
         let options = &self.plan.request.options;
-        let verify = (options.verification == Verification::ReadBack).then_some(Step::Verify);
+        let verify = match options.verification {
+            Verification::ReadBack => &[Step::Verify, Step::Filesystems][..],
+            Verification::Skip => &[],
+        };
         let grow = self.plan.grows.map(|_| Step::Grow);
         let first: &[Step] = match self.plan.request.action {
             Action::Clone { .. } | Action::Restore { .. } => {
@@ -110,7 +116,7 @@ impl Job<'_> {
             Action::Verify { .. } => return vec![Step::Verify],
             Action::Check { .. } => return vec![Step::Check],
         };
-        first.iter().copied().chain(verify).chain(grow).collect()
+        first.iter().chain(verify).copied().chain(grow).collect()
     }
 
     fn carry_out(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
@@ -223,6 +229,12 @@ fn damage(action: &Action, report: &Report) -> Option<String> {
                 places(extents)
             ),
         });
+    }
+    for filesystem in report.filesystems.iter().filter(|read| !read.is_good()) {
+        said.push(format!(
+            "{} cannot be read from the copy as from the source; repeat the command with --exact, and report it",
+            filesystem.title()
+        ));
     }
     if let (Verified::Different { .. }, true) = (&report.verified, said.is_empty()) {
         said.push("the image is damaged beside its content: nothing of the disk is lost, but make another copy".into());

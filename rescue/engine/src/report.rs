@@ -31,6 +31,9 @@ pub struct Report {
     #[serde(default)]
     pub more_files: u64,
     pub verified: Verified,
+    /// Filesystems of the finished copy, read from the copy alone.
+    #[serde(default)]
+    pub filesystems: Vec<FilesystemRead>,
     pub disks: Vec<DiskReport>,
     /// What else was done, in sentences.
     #[serde(default)]
@@ -59,6 +62,7 @@ impl Report {
             verified: Verified::NotDone {
                 why: "the job did not come to it".into(),
             },
+            filesystems: Vec::new(),
             disks: Vec::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -112,6 +116,49 @@ pub enum Verified {
     NotDone {
         why: String,
     },
+}
+
+/// What reading a filesystem from a finished copy showed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FilesystemRead {
+    /// `None` for a filesystem on the whole disk.
+    pub partition: Option<u32>,
+    pub kind: String,
+    pub directories: u64,
+    /// Of everything else that has a name, what was met.
+    pub files: u64,
+    /// What the filesystem needs and the copy does not have, from the start of its partition.
+    pub missing: ExtentMap,
+    /// What it says of itself in the copy that it did not say on the source.
+    pub different: Option<String>,
+    /// What speaks against the source, or could not be looked at; no fault of the copy.
+    pub notes: Vec<String>,
+}
+
+impl FilesystemRead {
+    pub fn of(partition: Option<u32>, kind: &str) -> FilesystemRead {
+        FilesystemRead {
+            partition,
+            kind: kind.into(),
+            directories: 0,
+            files: 0,
+            missing: ExtentMap::new(),
+            different: None,
+            notes: Vec::new(),
+        }
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.missing.is_empty() && self.different.is_none()
+    }
+
+    /// `partition 2 (ext4)`.
+    pub fn title(&self) -> String {
+        match self.partition {
+            Some(number) => format!("partition {number} ({})", self.kind),
+            None => format!("the disk ({})", self.kind),
+        }
+    }
 }
 
 /// A file of the source that is not whole.

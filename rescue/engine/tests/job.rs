@@ -76,6 +76,7 @@ fn the_events_of_a_job_begin_and_end_and_count_up() {
         Step::Table,
         Step::Flush,
         Step::Verify,
+        Step::Filesystems,
         Step::Names,
     ];
     assert_eq!(steps, expected);

@@ -124,7 +124,9 @@ impl Running {
                 // Only these go over the disk from its start; the others come when all of it was gone over.
                 self.strip.reached(match step {
                     Step::Copy | Step::Verify | Step::Check => 0,
-                    Step::Table | Step::Flush | Step::Grow | Step::Names => u64::MAX,
+                    Step::Table | Step::Flush | Step::Filesystems | Step::Grow | Step::Names => {
+                        u64::MAX
+                    }
                 });
             }
             Event::Progress(progress) => {

@@ -38,7 +38,18 @@ fn made_disk() -> String {
 fn zstd_alone_unpacks_an_image_to_what_restore_writes() {
     let dir = TempDir::new().unwrap();
     let before = digest(disk());
-    expect(dir.path(), &["image", &made_disk(), ".", "--name", "pc"], 0);
+    let said = expect(dir.path(), &["image", &made_disk(), ".", "--name", "pc"], 0);
+    for line in [
+        "partition 1 (vfat): as on the source, 120 files",
+        "partition 2 (ext4): as on the source, 82 files",
+        "partition 3 (ntfs): as on the source, 19 files",
+        "partition 4 (swap): as on the source",
+    ] {
+        assert!(
+            said.contains(&format!("read from the copy: {line}")),
+            "{said}"
+        );
+    }
     tool(
         "zstd",
         &[

@@ -78,6 +78,8 @@ impl Job<'_> {
         report.state = None;
         report.image = Some(format!("{}/{}", place.store.describe(), finished.name));
         report.verified = self.check_written(&*place.store, name, meter)?;
+        let open = || Reader::open(&*place.store, &file_name(name)).map_err(fault);
+        self.read_filesystems(&open, meter, report);
         Ok(())
     }
 

@@ -61,6 +61,8 @@ impl Job<'_> {
         let verified = self.read_back(fetch, permit, &copied, &record.map.bad, meter);
         report.verified = verified?;
         record.end(meter);
+        let open = || self.host.open_written(permit).map_err(fault);
+        self.read_filesystems(&open, meter, report);
         report.state = None;
         report.notes.extend(self.grow(permit, meter));
         Ok(())

@@ -1,5 +1,7 @@
 //! What a report and an image tell beside the copy: names of damaged files, the table's own bytes, the map.
 
+use std::time::Duration;
+
 use disk::extent::{Extent, ExtentMap};
 use disk::layout::Layout;
 use disk::memory::BadPlaces;
@@ -10,12 +12,17 @@ use super::Job;
 use super::meter::Meter;
 use super::names::{self, Names};
 use super::pipeline::{Stop, guarded};
+use super::sound::Finished;
 use crate::event::Step;
-use crate::host::Disk;
+use crate::host::{Disk, Use};
 use crate::map::{Map, Status};
 use crate::mapfile;
 use crate::report::{Report, Verified};
-use crate::request::Action;
+use crate::request::{Action, Verification};
+
+/// Reading the filesystems of a copy takes a tenth of the time that the copy took, and not less or more than this.
+const LEAST_PATIENCE: Duration = Duration::from_secs(60);
+const MOST_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Most of a partition table's own bytes that an image's manifest holds: both of a GPT, or a long chain.
 const TABLE_LIMIT: u64 = 128 << 10;
@@ -52,13 +59,61 @@ impl Job<'_> {
             let layout = disk.layout.as_ref().map_err(|t| Stop::Fault(t.clone()))?;
             return Ok(names::of(&*source, layout, lost, self.cancel));
         }
-        let reader = self.image_reader()?;
+        let layout = self.source_layout(lost)?;
+        Ok(names::of(&self.image_reader()?, &layout, lost, self.cancel))
+    }
+
+    /// Reads the filesystems of the finished copy, where it was to be read back at all. A search that fails is a
+    /// warning: the job is done.
+    pub fn read_filesystems<S: BlockSource>(
+        &self,
+        open: &dyn Fn() -> Result<S, Stop>,
+        meter: &mut Meter<'_>,
+        report: &mut Report,
+    ) {
+        let options = &self.plan.request.options;
+        let changes = |disk: &Disk| disk.uses.iter().any(Use::changes_it);
+        if matches!(report.verified, Verified::NotDone { .. })
+            || options.verification == Verification::Skip
+            || self.plan.source.as_ref().is_some_and(changes)
+        {
+            return;
+        }
+        meter.begin(Step::Filesystems, 0, 0);
+        let bad = report.unreadable.clone();
+        let read = guarded(|| {
+            let layout = self.source_layout(&bad)?;
+            let finished = Finished {
+                copy: &open()?,
+                layout: &layout,
+                kept: &self.plan.used,
+                bad: &bad,
+                cancel: self.cancel,
+                patience: (self.started.elapsed() / 10).clamp(LEAST_PATIENCE, MOST_PATIENCE),
+            };
+            Ok(finished.read())
+        });
+        match read {
+            Ok(read) => report.filesystems = read,
+            Err(Stop::Cancelled) => {}
+            Err(Stop::Fault(text) | Stop::Bug(text)) => {
+                meter.warn(&format!(
+                    "the filesystems of the copy cannot be read: {text}"
+                ));
+            }
+        }
+    }
+
+    /// As the plan saw the source, or as its image shows it.
+    fn source_layout(&self, lost: &ExtentMap) -> Result<Layout, Stop> {
+        if let Some(disk) = &self.plan.source {
+            return disk.layout.clone().map_err(Stop::Fault);
+        }
         let readable = BadPlaces {
-            source: &reader,
+            source: self.image_reader()?,
             bad: lost.clone(),
         };
-        let layout = Layout::read(&readable).map_err(|error| Stop::Fault(error.to_string()))?;
-        Ok(names::of(&reader, &layout, lost, self.cancel))
+        Layout::read(&readable).map_err(|error| Stop::Fault(error.to_string()))
     }
 
     /// Called while the store is open for writing.

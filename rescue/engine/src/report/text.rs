@@ -5,7 +5,7 @@ use std::fmt;
 use disk::extent::ExtentMap;
 use disk::size::Size;
 
-use crate::report::{DamagedFile, DiskReport, DiskRole, Outcome, Report, Verified};
+use crate::report::{DamagedFile, DiskReport, DiskRole, FilesystemRead, Outcome, Report, Verified};
 
 /// Most places and files that are listed one by one.
 const LISTED: usize = 20;
@@ -37,6 +37,9 @@ impl fmt::Display for Report {
             }
             Verified::Different { extents } => places(f, "different", extents)?,
             Verified::NotDone { why } => writeln!(f, "  not verified: {why}")?,
+        }
+        for filesystem in &self.filesystems {
+            writeln!(f, "  read from the copy: {filesystem}")?;
         }
         places(f, "unreadable", &self.unreadable)?;
         for file in self.files.iter().take(LISTED) {
@@ -95,6 +98,28 @@ impl fmt::Display for DamagedFile {
             Some(size) => write!(f, ", {} of {size} bytes", self.lost_bytes.min(size.max(1))),
             None => f.write_str(", whose record cannot be read"),
         }
+    }
+}
+
+impl fmt::Display for FilesystemRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.title())?;
+        match &self.different {
+            Some(why) => write!(f, "not as on the source: {why}")?,
+            None if !self.missing.is_empty() => write!(
+                f,
+                "{} that it needs are not there",
+                Size(self.missing.total_bytes())
+            )?,
+            None if self.files + self.directories == 0 => f.write_str("as on the source")?,
+            None => write!(
+                f,
+                "as on the source, {} files in {} directories",
+                self.files,
+                self.directories + 1
+            )?,
+        }
+        self.notes.iter().try_for_each(|note| write!(f, "; {note}"))
     }
 }
 
