@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use disk::fs::{Filesystem, Used};
-use disk::layout::{Content, Owner};
+use disk::layout::{Content, Owner, Region};
 use disk::table::Partition;
 use engine::host::{Disk, Use};
 use engine::identity::Identity;
@@ -253,11 +253,19 @@ fn mounted_at<'a>(disk: &'a Disk, wanted: &Path) -> Option<&'a Path> {
 }
 
 fn free_bytes(filesystem: &Filesystem) -> Option<u64> {
-    used_bytes(filesystem).map(|used| filesystem.size_bytes.saturating_sub(used))
+    used_of(filesystem).map(|used| filesystem.size_bytes.saturating_sub(used))
 }
 
-/// Where the filesystem's own records tell.
-pub fn used_bytes(filesystem: &Filesystem) -> Option<u64> {
+/// Where its own records tell.
+pub fn used_bytes(content: &Content) -> Option<u64> {
+    match content {
+        Content::Filesystem(filesystem) => used_of(filesystem),
+        Content::Layer(layer) if layer.whole.is_none() => Some(layer.used().total_bytes()),
+        Content::Layer(_) | Content::Unknown(_) => None,
+    }
+}
+
+fn used_of(filesystem: &Filesystem) -> Option<u64> {
     match &filesystem.used {
         Used::Map { extents, .. } => Some(extents.total_bytes()),
         Used::Whole(_) => None,
@@ -315,14 +323,8 @@ pub fn contents(disk: &Disk) -> String {
     let filesystems: Vec<&Filesystem> = layout
         .regions
         .iter()
-        .filter_map(|r| match &r.owner {
-            Owner::Partition {
-                content: Content::Filesystem(f),
-                ..
-            }
-            | Owner::Disk(Content::Filesystem(f)) => Some(f),
-            _ => None,
-        })
+        .filter_map(Region::content)
+        .flat_map(Content::filesystems)
         .collect();
     let labels: Vec<&str> = filesystems
         .iter()

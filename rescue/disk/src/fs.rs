@@ -138,17 +138,40 @@ pub const READERS: &[Reader] = &[
 pub fn recognise(
     source: &dyn BlockSource,
 ) -> Result<Option<(&'static Reader, Filesystem)>, ReadError> {
-    let mut found: Option<(&'static Reader, Filesystem)> = None;
+    Ok(look(source)?.map(|mut seen| {
+        if let Some(doubt) = seen.doubt {
+            seen.filesystem.used = Used::Whole(doubt);
+        }
+        (seen.reader, seen.filesystem)
+    }))
+}
+
+/// What the first reader that knows the bytes says of them, and what speaks against it.
+pub(crate) struct Seen {
+    pub reader: &'static Reader,
+    pub filesystem: Filesystem,
+    /// Why nothing may be called free, whatever the reader says.
+    pub doubt: Option<String>,
+}
+
+pub(crate) fn look(source: &dyn BlockSource) -> Result<Option<Seen>, ReadError> {
+    let mut found: Option<Seen> = None;
     let mut trouble = None;
     for reader in READERS {
         match (reader.read)(source) {
             Ok(None) => {}
             Ok(Some(filesystem)) => match &mut found {
-                None => found = Some((reader, filesystem)),
-                Some((_, first)) => {
-                    first.used = Used::Whole(format!(
+                None => {
+                    found = Some(Seen {
+                        reader,
+                        filesystem,
+                        doubt: None,
+                    });
+                }
+                Some(first) => {
+                    first.doubt = Some(format!(
                         "it looks like {} and like {}",
-                        first.kind, filesystem.kind
+                        first.filesystem.kind, filesystem.kind
                     ));
                 }
             },
@@ -157,9 +180,9 @@ pub fn recognise(
         }
     }
     match (found, trouble) {
-        (Some((reader, mut filesystem)), Some(error)) => {
-            filesystem.used = Used::Whole(error.to_string());
-            Ok(Some((reader, filesystem)))
+        (Some(mut seen), Some(error)) => {
+            seen.doubt = Some(error.to_string());
+            Ok(Some(seen))
         }
         (None, Some(error)) => Err(error),
         (found, None) => Ok(found),

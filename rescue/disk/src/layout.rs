@@ -1,10 +1,15 @@
 //! Everything on a disk in one tree, and which of its bytes are in use.
 
+mod content;
+
 use serde::{Deserialize, Serialize};
 
+pub use content::Content;
+
 use crate::extent::{Extent, ExtentMap};
-use crate::fs::{self, Filesystem, Used};
+use crate::fs::Filesystem;
 use crate::geometry::Geometry;
+use crate::layer::Keys;
 use crate::source::{BlockSource, ReadError, read_vec};
 use crate::table::{self, Partition, Role, Table};
 use crate::window::Window;
@@ -41,24 +46,21 @@ pub enum Owner {
     Disk(Content),
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Content {
-    Filesystem(Filesystem),
-    /// Nobody knows it, or its first bytes cannot be read; kept whole. The text says which.
-    Unknown(String),
-}
-
 impl Layout {
-    /// Reads the table and every filesystem. Only a disk that cannot be read at all is an error; what is
-    /// damaged or unknown is kept whole.
+    /// Reads the table and every filesystem, without a key to anything that is encrypted.
     pub fn read(source: &dyn BlockSource) -> Result<Layout, ReadError> {
+        Layout::read_with(source, &Keys::none())
+    }
+
+    /// Reads the table, every layer and every filesystem. Only a disk that cannot be read at all is an error;
+    /// what is damaged, locked or unknown is kept whole.
+    pub fn read_with(source: &dyn BlockSource, keys: &Keys) -> Result<Layout, ReadError> {
         let geometry = source.geometry();
         let table = table::read(source)?;
         let mut notes = Vec::new();
         let mut regions = match &table {
-            Some(table) => divided(source, table, &mut notes)?,
-            None => undivided(source, &mut notes)?,
+            Some(table) => divided(source, table, keys, &mut notes)?,
+            None => undivided(source, keys, &mut notes)?,
         };
         regions.sort_by_key(|r| r.extent);
         Ok(Layout {
@@ -96,22 +98,35 @@ impl Layout {
 }
 
 impl Region {
+    /// What stands there, where anything can.
+    pub fn content(&self) -> Option<&Content> {
+        match &self.owner {
+            Owner::Partition { content, .. } | Owner::Disk(content) => Some(content),
+            Owner::Table | Owner::Gap => None,
+        }
+    }
+
     /// Used bytes of the region, as offsets of the disk.
     pub fn used(&self) -> ExtentMap {
-        let inner = match &self.owner {
-            Owner::Partition {
-                content: Content::Filesystem(fs),
-                ..
-            }
-            | Owner::Disk(Content::Filesystem(fs)) => &fs.used,
-            _ => return ExtentMap::from(vec![self.extent]),
-        };
-        match inner {
-            Used::Whole(_) => ExtentMap::from(vec![self.extent]),
-            Used::Map { extents, .. } => extents
+        match self.content() {
+            Some(content) => content
+                .used(self.extent.len())
                 .shifted(self.extent.start())
                 .within(self.extent)
                 .collect(),
+            None => ExtentMap::from(vec![self.extent]),
+        }
+    }
+
+    /// Visits each filesystem with its bytes, opened through the layers it stands on. `source` is the disk.
+    pub fn visit(
+        &self,
+        source: &dyn BlockSource,
+        keys: &Keys,
+        visit: &mut dyn FnMut(&dyn BlockSource, &Filesystem),
+    ) {
+        if let (Some(content), Some(window)) = (self.content(), Window::new(source, self.extent)) {
+            content.visit(&window, keys, visit);
         }
     }
 }
@@ -121,6 +136,7 @@ impl Region {
 fn divided(
     source: &dyn BlockSource,
     table: &Table,
+    keys: &Keys,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Region>, ReadError> {
     let mut free = ExtentMap::whole(source.size_bytes());
@@ -130,7 +146,7 @@ fn divided(
     }
     for partition in table.partitions.iter().filter(|p| p.role != Role::Extended) {
         let content = if free.covers(partition.extent) {
-            content(source, partition.extent)?
+            content(source, partition.extent, keys)?
         } else if partition.extent.end() > source.size_bytes() {
             Content::Unknown("it ends beyond the disk".into())
         } else {
@@ -160,28 +176,42 @@ fn deal(free: &mut ExtentMap, extent: Extent, owner: &Owner, regions: &mut Vec<R
     free.remove(extent);
 }
 
-/// A filesystem proves nothing free where the table that says where it is cannot be trusted.
+/// A filesystem or layer proves nothing free where the table that says where it is cannot be trusted.
 fn believed(
     mut content: Content,
     table: &Table,
     partition: &Partition,
     notes: &mut Vec<String>,
 ) -> Content {
-    if let Content::Filesystem(found) = &mut content {
-        if LAYERED.contains(&partition.type_id.as_str()) {
-            found.used = Used::Whole("by its type it is part of something larger".into());
-        }
-        if !table.trusted {
-            found.used = Used::Whole("the partition table cannot be trusted".into());
-        }
-        if let Used::Whole(why) = &found.used {
-            notes.push(format!(
-                "partition {} is kept whole: {why}",
-                partition.number
-            ));
+    let type_id = partition.type_id.as_str();
+    // A layer of the kind that such a type announces says itself where its pieces are.
+    let followed = LINUX_LAYERS.contains(&type_id) && matches!(content, Content::Layer(_));
+    if LAYERED.contains(&type_id) && !followed {
+        content.make_whole("by its type it is part of something larger");
+    }
+    if !table.trusted {
+        content.make_whole("the partition table cannot be trusted");
+    }
+    let place = format!("partition {}", partition.number);
+    note_whole(&place, &content, notes);
+    content
+}
+
+/// Says what is kept whole; of the unknown its own text does.
+fn note_whole(place: &str, content: &Content, notes: &mut Vec<String>) {
+    if let (Content::Filesystem(_) | Content::Layer(_), Some(why)) = (content, content.whole()) {
+        notes.push(format!("{place} is kept whole: {why}"));
+        return;
+    }
+    if let Content::Layer(layer) = content {
+        for volume in &layer.volumes {
+            note_whole(
+                &format!("volume {} on {place}", volume.name),
+                &volume.content,
+                notes,
+            );
         }
     }
-    content
 }
 
 /// Types of partitions whose bytes may be pieces of a volume in any order, whatever they begin with: Windows
@@ -193,30 +223,32 @@ const LAYERED: &[&str] = &[
     "5808C8AA-7E8F-42E0-85D2-E1E90434CFB3",
     "AF9B60A0-1431-4F62-BC68-3311714A69AD",
     "E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D",
-    "E6D6D379-F507-44C2-A23C-238F2A3DF928",
-    "A19D880F-05FC-4D3B-A006-743F0F84911E",
+    LINUX_LVM,
+    LINUX_RAID,
     "52414944-0000-11AA-AA11-00306543ECAC",
     "53746F72-6167-11AA-AA11-00306543ECAC",
 ];
+const LINUX_LVM: &str = "E6D6D379-F507-44C2-A23C-238F2A3DF928";
+const LINUX_RAID: &str = "A19D880F-05FC-4D3B-A006-743F0F84911E";
+/// Those of them whose layers are read here.
+const LINUX_LAYERS: &[&str] = &["8E", "FD", LINUX_LVM, LINUX_RAID];
 
 /// A disk without a table: one filesystem at most.
-fn undivided(source: &dyn BlockSource, notes: &mut Vec<String>) -> Result<Vec<Region>, ReadError> {
+fn undivided(
+    source: &dyn BlockSource,
+    keys: &Keys,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Region>, ReadError> {
     let Some(extent) = Extent::new(0, source.size_bytes()) else {
         return Ok(Vec::new());
     };
-    let mut content = content(source, extent)?;
+    let mut content = content(source, extent, keys)?;
     let start = Extent::new(0, extent.len().min(512)).expect("the disk is not empty");
-    if let (Content::Filesystem(found), true) = (&mut content, is_unreadable(source, start)) {
+    if is_unreadable(source, start) {
         // A partition table may have been there; what looks like a filesystem may be a remnant.
-        found.used = Used::Whole("the first sector of the disk cannot be read".into());
+        content.make_whole("the first sector of the disk cannot be read");
     }
-    if let Content::Filesystem(Filesystem {
-        used: Used::Whole(why),
-        ..
-    }) = &content
-    {
-        notes.push(format!("the disk is kept whole: {why}"));
-    }
+    note_whole("the disk", &content, notes);
     Ok(vec![Region {
         extent,
         owner: Owner::Disk(content),
@@ -228,32 +260,13 @@ fn is_unreadable(source: &dyn BlockSource, extent: Extent) -> bool {
 }
 
 /// What stands there. A disk that is gone is an error; a place that cannot be read is not.
-pub fn content(source: &dyn BlockSource, extent: Extent) -> Result<Content, ReadError> {
-    let Some(window) = Window::new(source, extent) else {
-        return Ok(Content::Unknown("it ends beyond the disk".into()));
-    };
-    match fs::recognise(&window) {
-        Ok(Some((_, mut filesystem))) => {
-            fit(&mut filesystem, extent.len());
-            Ok(Content::Filesystem(filesystem))
-        }
-        Ok(None) => Ok(Content::Unknown("no filesystem that is known here".into())),
-        Err(ReadError::Gone(what)) => Err(ReadError::Gone(what)),
-        Err(error) => Ok(Content::Unknown(error.to_string())),
-    }
-}
-
-/// A filesystem that does not fit its partition proves nothing free; the tail behind a smaller one is kept.
-fn fit(filesystem: &mut Filesystem, size_bytes: u64) {
-    let Used::Map { extents, .. } = &mut filesystem.used else {
-        return;
-    };
-    if filesystem.size_bytes > size_bytes || extents.end() > size_bytes {
-        filesystem.used = Used::Whole(format!(
-            "its filesystem has {} bytes, but there are {size_bytes}",
-            filesystem.size_bytes.max(extents.end())
-        ));
-    } else if let Some(tail) = Extent::between(filesystem.size_bytes, size_bytes) {
-        extents.insert(tail);
+pub fn content(
+    source: &dyn BlockSource,
+    extent: Extent,
+    keys: &Keys,
+) -> Result<Content, ReadError> {
+    match Window::new(source, extent) {
+        Some(window) => content::read(&window, keys),
+        None => Ok(Content::Unknown("it ends beyond the disk".into())),
     }
 }

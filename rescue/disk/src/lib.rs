@@ -9,6 +9,7 @@ pub mod extent;
 pub mod fields;
 pub mod fs;
 pub mod geometry;
+pub mod layer;
 pub mod layout;
 pub mod memory;
 pub mod size;

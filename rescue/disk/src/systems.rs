@@ -2,13 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use crate::extent::Extent;
 use crate::fields::text;
 use crate::fs::tree::{self, Case, NodeKind, Tree, TreeError};
 use crate::fs::{self, Filesystem};
-use crate::layout::{Content, Layout, Owner};
+use crate::layer::Keys;
+use crate::layout::Layout;
 use crate::source::BlockSource;
-use crate::window::Window;
 
 /// An os-release has about 400 bytes.
 const RELEASE_LIMIT: u64 = 64 << 10;
@@ -18,32 +17,33 @@ const NAME_LIMIT: usize = 80;
 /// In disk order and each once: `Debian GNU/Linux 12 (bookworm)`, `Windows`, `EFI boot loaders: Microsoft`.
 /// What cannot be read says nothing; only a few directories and one small file a partition are looked at.
 pub fn of(source: &dyn BlockSource, layout: &Layout) -> Vec<String> {
+    of_with(source, layout, &Keys::none())
+}
+
+/// Those on encrypted volumes too, as far as the keys open them.
+pub fn of_with(source: &dyn BlockSource, layout: &Layout, keys: &Keys) -> Vec<String> {
     let mut systems = Vec::new();
     for region in &layout.regions {
-        let (Owner::Partition { content, .. } | Owner::Disk(content)) = &region.owner else {
-            continue;
-        };
-        if let Content::Filesystem(filesystem) = content {
-            for system in on(source, region.extent, filesystem) {
+        region.visit(source, keys, &mut |source, filesystem| {
+            for system in on(source, filesystem) {
                 if !systems.contains(&system) {
                     systems.push(system);
                 }
             }
-        }
+        });
     }
     systems
 }
 
-fn on(source: &dyn BlockSource, extent: Extent, filesystem: &Filesystem) -> Vec<String> {
-    let open = fs::reader_of(&filesystem.kind).and_then(|reader| reader.tree);
-    let (Some(open), Some(window)) = (open, Window::new(source, extent)) else {
+fn on(source: &dyn BlockSource, filesystem: &Filesystem) -> Vec<String> {
+    let Some(open) = fs::reader_of(&filesystem.kind).and_then(|reader| reader.tree) else {
         return Vec::new();
     };
-    let Ok(tree) = open(&window) else {
+    let Ok(tree) = open(source) else {
         return Vec::new();
     };
     [
-        linux(tree.as_ref(), &window),
+        linux(tree.as_ref(), source),
         windows(tree.as_ref()),
         loaders(tree.as_ref()),
     ]

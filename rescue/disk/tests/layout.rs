@@ -100,6 +100,7 @@ fn owners(layout: &Layout) -> Vec<(u64, String)> {
 fn kind(content: &Content) -> &str {
     match content {
         Content::Filesystem(filesystem) => &filesystem.kind,
+        Content::Layer(layer) => &layer.kind,
         Content::Unknown(_) => "unknown",
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::{Basis, State, Used};
 use disk::geometry::Geometry;
+use disk::layer::Volume;
 use disk::layout::{Content, Layout, Owner};
 use disk::table::{Scheme, Table};
 use serde::{Deserialize, Serialize};
@@ -116,9 +117,26 @@ pub struct RegionStory {
     /// `table`, `gap`, `partition` or `disk`.
     pub owner: String,
     pub partition: Option<PartitionStory>,
+    /// What stands on it; of a layer its kind, UUID and label.
     pub filesystem: Option<FilesystemStory>,
+    /// Of a layer. Manifests of older versions have none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeStory>,
     pub used_bytes: u64,
     /// Why all of it was kept, or from what the used part is known.
+    pub kept: String,
+}
+
+/// A volume of a layer.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VolumeStory {
+    pub name: String,
+    pub uuid: Option<String>,
+    pub size_bytes: u64,
+    pub filesystem: Option<FilesystemStory>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeStory>,
     pub kept: String,
 }
 
@@ -285,14 +303,27 @@ fn region(region: &disk::layout::Region) -> RegionStory {
             attributes: partition.attributes,
         }),
         filesystem: content.and_then(filesystem),
+        volumes: content.map(volumes).unwrap_or_default(),
         used_bytes: region.used().total_bytes(),
         kept: kept(content),
     }
 }
 
 fn filesystem(content: &Content) -> Option<FilesystemStory> {
-    let Content::Filesystem(found) = content else {
-        return None;
+    let found = match content {
+        Content::Unknown(_) => return None,
+        Content::Filesystem(found) => found,
+        Content::Layer(layer) => {
+            return Some(FilesystemStory {
+                kind: layer.kind.clone(),
+                variant: layer.variant.clone(),
+                label: layer.label.clone(),
+                uuid: layer.uuid.clone(),
+                block_size: 512,
+                size_bytes: layer.size_bytes,
+                state: State::to_string(&layer.state),
+            });
+        }
     };
     Some(FilesystemStory {
         kind: found.kind.clone(),
@@ -305,10 +336,29 @@ fn filesystem(content: &Content) -> Option<FilesystemStory> {
     })
 }
 
+fn volumes(content: &Content) -> Vec<VolumeStory> {
+    let Content::Layer(layer) = content else {
+        return Vec::new();
+    };
+    let volume = |volume: &Volume| VolumeStory {
+        name: volume.name.clone(),
+        uuid: volume.uuid.clone(),
+        size_bytes: volume.size_bytes,
+        filesystem: filesystem(&volume.content),
+        volumes: volumes(&volume.content),
+        kept: kept(Some(&volume.content)),
+    };
+    layer.volumes.iter().map(volume).collect()
+}
+
 fn kept(content: Option<&Content>) -> String {
     match content {
         None => "whole".to_owned(),
         Some(Content::Unknown(why)) => format!("whole: {why}"),
+        Some(Content::Layer(layer)) => match &layer.whole {
+            Some(why) => format!("whole: {why}"),
+            None => "what it keeps for itself, and what is kept of its volumes".to_owned(),
+        },
         Some(Content::Filesystem(found)) => match &found.used {
             Used::Whole(why) => format!("whole: {why}"),
             Used::Map { basis, .. } => match basis {

@@ -1,5 +1,6 @@
 //! All that is known of one disk.
 
+use disk::fs::State;
 use disk::layout::{Content, Layout, Owner, Region};
 use disk::size::Size;
 use engine::host::Disk;
@@ -125,14 +126,12 @@ pub fn partitions(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static
 fn is_shown(region: &Region) -> bool {
     match &region.owner {
         Owner::Partition { partition, .. } => partition.role != disk::table::Role::Extended,
-        Owner::Disk(Content::Filesystem(_)) => true,
+        Owner::Disk(Content::Filesystem(_) | Content::Layer(_)) => true,
         Owner::Disk(Content::Unknown(_)) | Owner::Gap | Owner::Table => false,
     }
 }
 
 fn partition(n: usize, region: &Region, theme: Theme, columns: usize) -> Vec<Line<'static>> {
-    const KIND: usize = 7;
-    const SIZE: usize = 8;
     let (partition, content) = match &region.owner {
         Owner::Partition { partition, content } => (Some(partition), content),
         Owner::Disk(content) => (None, content),
@@ -140,46 +139,106 @@ fn partition(n: usize, region: &Region, theme: Theme, columns: usize) -> Vec<Lin
     };
     let number = partition.map_or("-".to_owned(), |p| p.number.to_string());
     let typed = partition.and_then(|p| p.type_name.clone().or_else(|| p.name.clone()));
-    let (label, kind, used, state) = match content {
-        Content::Filesystem(f) => (
-            f.label.clone().filter(|l| !l.is_empty()),
-            f.variant.clone().unwrap_or_else(|| f.kind.clone()),
-            used_bytes(f).map(|used| format!("{} used", Size(used))),
-            f.state.to_string(),
-        ),
-        Content::Unknown(why) => (None, String::new(), None, why.clone()),
+    let name = label(content).or(typed).unwrap_or_default();
+    let row = Row {
+        number,
+        name,
+        size_bytes: region.extent.len(),
+        content,
     };
-    let name = label.or(typed).unwrap_or_default();
-    let wide = (columns.saturating_sub(3 + KIND + SIZE + 17) / 2).max(8);
-    let middle = format!(
-        " {} {}  {} ",
-        text::fit(&theme.clean(&kind), KIND),
-        text::fit_right(&Size(region.extent.len()).to_string(), SIZE),
-        text::fit(&used.unwrap_or_default(), 14),
-    );
-    let room = columns
-        .saturating_sub(3 + wide + text::width(&middle))
-        .max(8);
-    let style = match content {
-        Content::Filesystem(f) if f.state == disk::fs::State::Clean => theme.plain(),
-        _ => theme.warn(),
+    let mut lines = row.lines(n, theme, columns);
+    lines.extend(volumes(n, content, 1, theme, columns));
+    lines
+}
+
+/// The volumes of a layer below it, each level further in.
+fn volumes(
+    n: usize,
+    content: &Content,
+    level: usize,
+    theme: Theme,
+    columns: usize,
+) -> Vec<Line<'static>> {
+    let Content::Layer(layer) = content else {
+        return Vec::new();
     };
-    let names = text::wrap(&theme.clean(&name), wide);
-    let states = text::wrap(&theme.clean(&state), room);
-    let line = |row: usize| {
-        let cell = |of: &[String]| of.get(row).cloned().unwrap_or_default();
-        let (number, middle) = match row {
-            0 => (number.clone(), middle.clone()),
-            _ => (String::new(), " ".repeat(text::width(&middle))),
+    let mut lines = Vec::new();
+    for volume in &layer.volumes {
+        let label = label(&volume.content).map_or_else(String::new, |label| format!(" {label}"));
+        let row = Row {
+            number: String::new(),
+            name: format!("{}{}{label}", "  ".repeat(level), volume.name),
+            size_bytes: volume.size_bytes,
+            content: &volume.content,
         };
-        let name = text::fit(&cell(&names), wide);
-        let lead = format!("{} {name}{middle}", text::fit_right(&number, 2));
-        Line::from(vec![
-            Span::styled(lead, theme.part(n)),
-            Span::styled(cell(&states), style),
-        ])
+        lines.extend(row.lines(n, theme, columns));
+        lines.extend(volumes(n, &volume.content, level + 1, theme, columns));
+    }
+    lines
+}
+
+fn label(content: &Content) -> Option<String> {
+    let label = match content {
+        Content::Filesystem(f) => f.label.clone(),
+        Content::Layer(l) => l.label.clone(),
+        Content::Unknown(_) => None,
     };
-    (0..names.len().max(states.len())).map(line).collect()
+    label.filter(|l| !l.is_empty())
+}
+
+/// A partition, or a volume below it.
+struct Row<'a> {
+    number: String,
+    name: String,
+    size_bytes: u64,
+    content: &'a Content,
+}
+
+impl Row<'_> {
+    fn lines(&self, n: usize, theme: Theme, columns: usize) -> Vec<Line<'static>> {
+        const KIND: usize = 7;
+        const SIZE: usize = 8;
+        let (kind, state) = match self.content {
+            Content::Filesystem(f) => (f.variant.as_ref().unwrap_or(&f.kind), Some(&f.state)),
+            Content::Layer(l) => (l.variant.as_ref().unwrap_or(&l.kind), Some(&l.state)),
+            Content::Unknown(_) => (&String::new(), None),
+        };
+        let style = match state {
+            Some(State::Clean) => theme.plain(),
+            _ => theme.warn(),
+        };
+        let state = match self.content {
+            Content::Unknown(why) => why.clone(),
+            _ => state.map(State::to_string).unwrap_or_default(),
+        };
+        let used = used_bytes(self.content).map(|used| format!("{} used", Size(used)));
+        let wide = (columns.saturating_sub(3 + KIND + SIZE + 17) / 2).max(8);
+        let middle = format!(
+            " {} {}  {} ",
+            text::fit(&theme.clean(kind), KIND),
+            text::fit_right(&Size(self.size_bytes).to_string(), SIZE),
+            text::fit(&used.unwrap_or_default(), 14),
+        );
+        let room = columns
+            .saturating_sub(3 + wide + text::width(&middle))
+            .max(8);
+        let names = text::wrap(&theme.clean(&self.name), wide);
+        let states = text::wrap(&theme.clean(&state), room);
+        let line = |row: usize| {
+            let cell = |of: &[String]| of.get(row).cloned().unwrap_or_default();
+            let (number, middle) = match row {
+                0 => (self.number.clone(), middle.clone()),
+                _ => (String::new(), " ".repeat(text::width(&middle))),
+            };
+            let name = text::fit(&cell(&names), wide);
+            let lead = format!("{} {name}{middle}", text::fit_right(&number, 2));
+            Line::from(vec![
+                Span::styled(lead, theme.part(n)),
+                Span::styled(cell(&states), style),
+            ])
+        };
+        (0..names.len().max(states.len())).map(line).collect()
+    }
 }
 
 /// What speaks against touching it.

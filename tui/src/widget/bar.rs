@@ -49,7 +49,8 @@ fn part(region: &Region, worth: u64) -> Option<Part> {
         Owner::Gap | Owner::Table => return None,
     };
     let (label, used_bytes) = match content {
-        Some(Content::Filesystem(f)) => (f.label.clone(), used_bytes(f)),
+        Some(content @ Content::Filesystem(f)) => (f.label.clone(), used_bytes(content)),
+        Some(content @ Content::Layer(l)) => (l.label.clone(), used_bytes(content)),
         // An empty disk would look like a full one without a word.
         Some(Content::Unknown(_)) => (Some("not known".into()), None),
         None => (None, None),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use disk::fs::{Filesystem, State};
+use disk::fs::State;
 use disk::layout::{Content, Owner, Region};
 use disk::size::Size;
 use engine::host::{Disk, Host};
@@ -86,6 +86,8 @@ fn shown(disk: &Disk) -> String {
             );
             for region in &layout.regions {
                 text.push_str(&row(region).unwrap_or_default());
+                let volumes = region.content().map(|content| volumes(content, 1));
+                text.push_str(&volumes.unwrap_or_default());
             }
             let notes = layout
                 .notes
@@ -116,29 +118,52 @@ fn row(region: &Region) -> Option<String> {
     let name = name.unwrap_or_default();
     Some(match content {
         Content::Unknown(why) => format!("    {number:>3}  {size:>9}  {name}: {why}\n"),
-        Content::Filesystem(filesystem) => {
+        Content::Filesystem(_) | Content::Layer(_) => {
             let used = Size(region.used().total_bytes()).to_string();
             format!(
                 "    {number:>3}  {size:>9}  {used:>9} used  {}  {name}\n",
-                described(filesystem)
+                described(content)
             )
         }
     })
 }
 
-fn described(filesystem: &Filesystem) -> String {
-    let mut text = filesystem
-        .variant
-        .clone()
-        .unwrap_or_else(|| filesystem.kind.clone());
-    if let Some(label) = &filesystem.label {
+/// A row for each volume of a layer, each level further in.
+fn volumes(content: &Content, level: usize) -> String {
+    let Content::Layer(layer) = content else {
+        return String::new();
+    };
+    let mut text = String::new();
+    let indent = "  ".repeat(level);
+    for volume in &layer.volumes {
+        let size = Size(volume.size_bytes).to_string();
+        let used = Size(volume.content.used(volume.size_bytes).total_bytes()).to_string();
+        let _ = writeln!(
+            text,
+            "         {size:>9}  {used:>9} used  {indent}{}: {}",
+            volume.name,
+            described(&volume.content)
+        );
+        text.push_str(&volumes(&volume.content, level + 1));
+    }
+    text
+}
+
+fn described(content: &Content) -> String {
+    let (kind, variant, label, uuid, state) = match content {
+        Content::Unknown(why) => return why.clone(),
+        Content::Filesystem(f) => (&f.kind, &f.variant, &f.label, &f.uuid, &f.state),
+        Content::Layer(l) => (&l.kind, &l.variant, &l.label, &l.uuid, &l.state),
+    };
+    let mut text = variant.as_ref().unwrap_or(kind).clone();
+    if let Some(label) = label {
         let _ = write!(text, " “{label}”");
     }
-    if let Some(uuid) = &filesystem.uuid {
+    if let Some(uuid) = uuid {
         let _ = write!(text, " {uuid}");
     }
-    if filesystem.state != State::Clean {
-        let _ = write!(text, " ({})", filesystem.state);
+    if *state != State::Clean {
+        let _ = write!(text, " ({state})");
     }
     text
 }

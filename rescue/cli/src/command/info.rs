@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use disk::size::Size;
 use engine::host::Host;
 use engine::request::Place;
-use image::manifest::{DiskStory, Manifest, RegionStory};
+use image::manifest::{DiskStory, Manifest, RegionStory, VolumeStory};
 use image::reader::Reader;
 
 use crate::words::Output;
@@ -188,5 +188,21 @@ fn region(region: &RegionStory) -> String {
     });
     let _ = name.map_or(Ok(()), |name| write!(text, "  {name}"));
     let _ = writeln!(text);
+    text.push_str(&volumes(&region.volumes, 1));
+    text
+}
+
+/// A row for each volume of a layer, each level further in.
+fn volumes(all: &[VolumeStory], level: usize) -> String {
+    let mut text = String::new();
+    for volume in all {
+        let (size, indent) = (Size(volume.size_bytes), "  ".repeat(level));
+        let _ = write!(text, "{:>10} {size:>9}{indent}{}", "", volume.name);
+        if let Some(fs) = &volume.filesystem {
+            let _ = write!(text, ": {}", fs.variant.as_ref().unwrap_or(&fs.kind));
+        }
+        let _ = writeln!(text);
+        text.push_str(&volumes(&volume.volumes, level + 1));
+    }
     text
 }

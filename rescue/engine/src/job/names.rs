@@ -82,7 +82,7 @@ impl Search<'_> {
         };
         let filesystem = match content {
             Content::Filesystem(filesystem) => filesystem,
-            Content::Unknown(_) => {
+            Content::Layer(_) | Content::Unknown(_) => {
                 return self.note(format!(
                     "damage: {bytes} are in {place}, whose files cannot be named: its content is not known here"
                 ));

@@ -12,6 +12,7 @@ use disk::extent::{Extent, ExtentMap};
 use disk::fs::tree::{self, Found, NodeKind, Tree, TreeError};
 use disk::fs::{self, Filesystem, State, Used};
 use disk::geometry::Geometry;
+use disk::layer::Keys;
 use disk::layout::{self, Content, Layout, Owner, Region};
 use disk::source::{BlockSource, ReadError};
 use disk::window::Window;
@@ -87,9 +88,10 @@ impl Finished<'_> {
 
     /// What the filesystem says of itself in the copy that it did not say on the source.
     fn different(&self, planned: &Filesystem, region: &Region) -> Option<String> {
-        let there = match layout::content(self.copy, region.extent) {
+        let there = match layout::content(self.copy, region.extent, &Keys::none()) {
             Ok(Content::Filesystem(there)) => there,
             Ok(Content::Unknown(why)) => return Some(why),
+            Ok(Content::Layer(layer)) => return Some(format!("it is {} there", layer.kind)),
             Err(error) => return Some(error.to_string()),
         };
         let same = there.kind == planned.kind

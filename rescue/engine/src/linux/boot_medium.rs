@@ -1,7 +1,7 @@
 //! Recognises the medium this system was started from, which is never offered as a disk to work on.
 
 use disk::fields::Fields;
-use disk::layout::{Content, Layout, Owner};
+use disk::layout::{Content, Layout};
 use disk::source::BlockSource;
 use disk::table::{Scheme, Table};
 
@@ -76,9 +76,11 @@ fn is_disk_of(table: &Table, id: &str) -> bool {
 
 fn holds_filesystem(layout: &Layout, uuid: &str) -> bool {
     layout.regions.iter().any(|region| {
-        let (Owner::Partition { content, .. } | Owner::Disk(content)) = &region.owner else {
-            return false;
-        };
-        matches!(content, Content::Filesystem(fs) if fs.uuid.as_deref().is_some_and(|u| u.eq_ignore_ascii_case(uuid)))
+        let found = region
+            .content()
+            .map(Content::filesystems)
+            .unwrap_or_default();
+        let mut uuids = found.iter().filter_map(|fs| fs.uuid.as_deref());
+        uuids.any(|found| found.eq_ignore_ascii_case(uuid))
     })
 }

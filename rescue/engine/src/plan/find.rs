@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use disk::extent::ExtentMap;
-use disk::fs::{State, Used};
+use disk::fs::State;
 use disk::layout::{Content, Layout};
 use disk::source::BlockSource;
 
@@ -213,24 +213,32 @@ fn states(disk: &Disk, layout: &Layout) -> Vec<String> {
     );
     for (partition, content) in layout.partitions() {
         let place = format!("partition {} of {title}", partition.number);
-        match content {
-            Content::Filesystem(filesystem) => {
-                match &filesystem.state {
-                    State::Clean => {}
-                    State::Dirty(why) => said.push(format!("{place} is dirty ({why}); it is copied as it is")),
-                    State::Hibernated => said.push(format!(
-                        "{place} is hibernated: a system sleeps on it; do not change it before that system woke"
-                    )),
-                    State::Locked => said.push(format!("{place} is locked; it is taken whole")),
-                }
-                if let (Used::Whole(why), State::Clean | State::Dirty(_)) =
-                    (&filesystem.used, &filesystem.state)
-                {
-                    said.push(format!("{place} is taken whole: {why}"));
-                }
-            }
-            Content::Unknown(why) => said.push(format!("{place} is taken whole: {why}")),
-        }
+        states_of(&place, content, &mut said);
     }
     said
+}
+
+fn states_of(place: &str, content: &Content, said: &mut Vec<String>) {
+    let state = match content {
+        Content::Filesystem(filesystem) => &filesystem.state,
+        Content::Layer(layer) => &layer.state,
+        Content::Unknown(_) => &State::Clean,
+    };
+    match state {
+        State::Clean => {}
+        State::Dirty(why) => said.push(format!("{place} is dirty ({why}); it is copied as it is")),
+        State::Hibernated => said.push(format!(
+            "{place} is hibernated: a system sleeps on it; do not change it before that system woke"
+        )),
+        State::Locked => said.push(format!("{place} is locked; it is taken whole")),
+    }
+    if let (Some(why), State::Clean | State::Dirty(_)) = (content.whole(), state) {
+        said.push(format!("{place} is taken whole: {why}"));
+    }
+    if let Content::Layer(layer) = content {
+        for volume in &layer.volumes {
+            let place = format!("volume {} on {place}", volume.name);
+            states_of(&place, &volume.content, said);
+        }
+    }
 }

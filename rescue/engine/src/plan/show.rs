@@ -22,32 +22,25 @@ fn content(disk: &Disk) -> Vec<String> {
         Ok(layout) => layout,
         Err(text) => return vec![format!("what is on it cannot be told: {text}")],
     };
+    let partitions = layout.partitions().count();
     let mut lines: Vec<String> = layout
         .partitions()
-        .map(|(partition, content)| self::partition(partition, content))
+        .flat_map(|(partition, content)| self::partition(partition, content))
         .collect();
     if let Some(table) = &layout.table {
-        let count = match lines.len() {
+        let count = match partitions {
             0 => "no partitions".into(),
             1 => "1 partition".into(),
             n => format!("{n} partitions"),
         };
         lines.insert(0, format!("{} table, {count}", table.scheme));
     }
-    lines.extend(
-        layout
-            .regions
-            .iter()
-            .filter_map(|region| match &region.owner {
-                Owner::Disk(Content::Filesystem(_)) if layout.table.is_none() => {
-                    let Owner::Disk(content) = &region.owner else {
-                        return None;
-                    };
-                    Some(filesystem(content))
-                }
-                _ => None,
-            }),
-    );
+    for region in &layout.regions {
+        if let Owner::Disk(content @ (Content::Filesystem(_) | Content::Layer(_))) = &region.owner {
+            lines.push(named(content));
+            lines.extend(volumes(content));
+        }
+    }
     if lines.is_empty() {
         lines.push("no partition table and no filesystem that is known here".into());
     }
@@ -55,27 +48,44 @@ fn content(disk: &Disk) -> Vec<String> {
     lines
 }
 
-fn partition(partition: &Partition, content: &Content) -> String {
+fn partition(partition: &Partition, content: &Content) -> Vec<String> {
     let name = partition.name.as_deref().filter(|name| !name.is_empty());
     let name = name.map_or_else(String::new, |name| format!(" '{name}'"));
-    format!(
+    let line = format!(
         "partition {}{name}: {}, {}",
         partition.number,
         Size(partition.extent.len()),
-        filesystem(content)
-    )
+        named(content)
+    );
+    [vec![line], volumes(content)].concat()
 }
 
-fn filesystem(content: &Content) -> String {
-    match content {
-        Content::Unknown(_) => "content unknown".into(),
-        Content::Filesystem(filesystem) => {
-            let kind = filesystem.variant.as_deref().unwrap_or(&filesystem.kind);
-            let label = filesystem
-                .label
-                .as_deref()
-                .filter(|label| !label.is_empty());
-            label.map_or_else(|| kind.to_owned(), |label| format!("{kind} '{label}'"))
-        }
+/// The volumes of a layer, and those on them, each level further in.
+fn volumes(content: &Content) -> Vec<String> {
+    let Content::Layer(layer) = content else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for volume in &layer.volumes {
+        let inside = named(&volume.content);
+        let size = Size(volume.size_bytes);
+        lines.push(format!("  volume {}: {size}, {inside}", volume.name));
+        lines.extend(
+            volumes(&volume.content)
+                .into_iter()
+                .map(|line| format!("  {line}")),
+        );
     }
+    lines
+}
+
+fn named(content: &Content) -> String {
+    let (kind, variant, label) = match content {
+        Content::Unknown(_) => return "content unknown".into(),
+        Content::Filesystem(found) => (&found.kind, &found.variant, &found.label),
+        Content::Layer(layer) => (&layer.kind, &layer.variant, &layer.label),
+    };
+    let kind = variant.as_ref().unwrap_or(kind);
+    let label = label.as_ref().filter(|label| !label.is_empty());
+    label.map_or_else(|| kind.clone(), |label| format!("{kind} '{label}'"))
 }

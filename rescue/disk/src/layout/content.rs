@@ -1,0 +1,188 @@
+//! What stands on a partition, a disk or a volume: a filesystem, a layer with volumes of its own, or nobody knows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::extent::{Extent, ExtentMap};
+use crate::fs::{self, Filesystem, Used};
+use crate::layer::{self, Keys, Layer, Opened};
+use crate::source::{BlockSource, ReadError};
+use crate::table;
+
+/// Layers on layers that are followed: LVM on LUKS on RAID has three.
+const DEPTH: u32 = 4;
+/// Most extents of all volumes of one layer together: 16 MiB of them. Volumes beyond that are kept whole.
+const EXTENTS: usize = 1 << 20;
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    Filesystem(Filesystem),
+    Layer(Box<Layer>),
+    /// Nobody knows it, or its first bytes cannot be read; kept whole. The text says which.
+    Unknown(String),
+}
+
+impl Content {
+    /// What is not proven free of the `size_bytes` it stands on.
+    pub fn used(&self, size_bytes: u64) -> ExtentMap {
+        match self {
+            Content::Filesystem(found) => found.used.extents(size_bytes),
+            Content::Layer(layer) => layer.used(),
+            Content::Unknown(_) => ExtentMap::whole(size_bytes),
+        }
+    }
+
+    /// Why nothing of it is proven free.
+    pub fn whole(&self) -> Option<&str> {
+        match self {
+            Content::Filesystem(found) => match &found.used {
+                Used::Whole(why) => Some(why),
+                Used::Map { .. } => None,
+            },
+            Content::Layer(layer) => layer.whole.as_deref(),
+            Content::Unknown(why) => Some(why),
+        }
+    }
+
+    /// Takes away every claim that something is free. The unknown stays as it is.
+    pub(super) fn make_whole(&mut self, why: &str) {
+        match self {
+            Content::Filesystem(found) => found.used = Used::Whole(why.into()),
+            Content::Layer(layer) => layer.whole = Some(why.into()),
+            Content::Unknown(_) => {}
+        }
+    }
+
+    /// The filesystem, or all of those on the volumes of a layer.
+    pub fn filesystems(&self) -> Vec<&Filesystem> {
+        match self {
+            Content::Filesystem(found) => vec![found],
+            Content::Layer(layer) => layer
+                .volumes
+                .iter()
+                .flat_map(|volume| volume.content.filesystems())
+                .collect(),
+            Content::Unknown(_) => Vec::new(),
+        }
+    }
+
+    /// Visits each filesystem with its bytes, opened through the layers it stands on; `source` is what carries
+    /// this content. Volumes that cannot be opened are passed over.
+    pub fn visit(
+        &self,
+        source: &dyn BlockSource,
+        keys: &Keys,
+        visit: &mut dyn FnMut(&dyn BlockSource, &Filesystem),
+    ) {
+        match self {
+            Content::Unknown(_) => {}
+            Content::Filesystem(found) => visit(source, found),
+            Content::Layer(layer) => {
+                let readable =
+                    |v: &&layer::Volume| v.is_complete() && !v.content.filesystems().is_empty();
+                let mut volumes = layer.volumes.iter().filter(readable).peekable();
+                if volumes.peek().is_none() {
+                    return;
+                }
+                let Some(opened) = layer.open(source, keys) else {
+                    return;
+                };
+                for volume in volumes {
+                    let inner = opened.volume(source, volume);
+                    volume.content.visit(inner.as_ref(), keys, visit);
+                }
+            }
+        }
+    }
+}
+
+/// What stands there. A disk that is gone is an error; a place that cannot be read is not.
+pub(super) fn read(source: &dyn BlockSource, keys: &Keys) -> Result<Content, ReadError> {
+    at_depth(source, keys, DEPTH)
+}
+
+fn at_depth(source: &dyn BlockSource, keys: &Keys, depth: u32) -> Result<Content, ReadError> {
+    match look(source, keys, depth) {
+        Err(ReadError::Gone(what)) => Err(ReadError::Gone(what)),
+        Err(error) => Ok(Content::Unknown(error.to_string())),
+        found => found,
+    }
+}
+
+fn look(source: &dyn BlockSource, keys: &Keys, depth: u32) -> Result<Content, ReadError> {
+    let Some(seen) = fs::look(source)? else {
+        return Ok(Content::Unknown("no filesystem that is known here".into()));
+    };
+    let layer = layer::read(source, &seen.filesystem, keys)?;
+    let mut content = match layer {
+        Some((_, _)) if depth == 0 => {
+            return Ok(Content::Unknown(
+                "more layers stand on each other than are followed here".into(),
+            ));
+        }
+        Some((mut layer, opened)) => {
+            fill(source, &mut layer, &opened, keys, depth - 1)?;
+            Content::Layer(Box::new(layer))
+        }
+        None => {
+            let mut filesystem = seen.filesystem;
+            fit(&mut filesystem, source.size_bytes());
+            Content::Filesystem(filesystem)
+        }
+    };
+    if let Some(doubt) = seen.doubt {
+        content.make_whole(&doubt);
+    }
+    Ok(content)
+}
+
+/// Reads what is on each volume that its layer leaves to be read, where all its bytes are here.
+fn fill(
+    source: &dyn BlockSource,
+    layer: &mut Layer,
+    opened: &Opened,
+    keys: &Keys,
+    depth: u32,
+) -> Result<(), ReadError> {
+    let mut left = EXTENTS;
+    for volume in &mut layer.volumes {
+        if !volume.is_unread() {
+            continue;
+        }
+        if !volume.is_complete() {
+            volume.content = Content::Unknown("a part of it is on another disk".into());
+            continue;
+        }
+        let inner = opened.volume(source, volume);
+        let mut content = match table::read(inner.as_ref()) {
+            // A machine of its own lives on it; what else is there may be a remnant.
+            Ok(Some(_)) => Content::Unknown("it has a partition table of its own".into()),
+            Ok(None) => at_depth(inner.as_ref(), keys, depth)?,
+            Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
+            Err(error) => Content::Unknown(error.to_string()),
+        };
+        drop(inner);
+        let count = content.used(volume.size_bytes).count();
+        match left.checked_sub(count) {
+            Some(rest) => left = rest,
+            None => content.make_whole("its used bytes are in too many pieces"),
+        }
+        volume.content = content;
+    }
+    Ok(())
+}
+
+/// A filesystem that does not fit its partition proves nothing free; the tail behind a smaller one is kept.
+fn fit(filesystem: &mut Filesystem, size_bytes: u64) {
+    let Used::Map { extents, .. } = &mut filesystem.used else {
+        return;
+    };
+    if filesystem.size_bytes > size_bytes || extents.end() > size_bytes {
+        filesystem.used = Used::Whole(format!(
+            "its filesystem has {} bytes, but there are {size_bytes}",
+            filesystem.size_bytes.max(extents.end())
+        ));
+    } else if let Some(tail) = Extent::between(filesystem.size_bytes, size_bytes) {
+        extents.insert(tail);
+    }
+}
