@@ -2,7 +2,7 @@
 
 use engine::host::Disk;
 use engine::identity::Identity;
-use engine::request::{Action, Against, DiskName, Options, Place, Request};
+use engine::request::{Action, DiskName, Options, Origin, Place, Request};
 
 use crate::world::{World, contents, model, serial_end, summary};
 
@@ -14,6 +14,7 @@ pub enum Task {
     Restore,
     Verify,
     Check,
+    Extract,
 }
 
 impl Task {
@@ -24,6 +25,7 @@ impl Task {
             Task::Restore => "Restore an image",
             Task::Verify => "Verify a disk",
             Task::Check => "Check an image",
+            Task::Extract => "Copy files out",
         }
     }
 
@@ -34,6 +36,7 @@ impl Task {
             Action::Restore { .. } => Task::Restore,
             Action::Verify { .. } => Task::Verify,
             Action::Check { .. } => Task::Check,
+            Action::Extract { .. } => Task::Extract,
         }
     }
 }
@@ -142,11 +145,11 @@ impl Draft {
         }
     }
 
-    pub fn verify(against: Against, disk: &Pick) -> Draft {
+    pub fn verify(against: Origin, disk: &Pick) -> Draft {
         Draft {
             from: match &against {
-                Against::Image(image) => image.to_string(),
-                Against::Disk(other) => other.to_string(),
+                Origin::Image(image) => image.to_string(),
+                Origin::Disk(other) => other.to_string(),
             },
             to: disk.words.clone(),
             action: Action::Verify {

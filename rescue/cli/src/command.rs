@@ -5,12 +5,13 @@ mod completions;
 mod disks;
 mod info;
 mod job;
+mod ls;
 mod man;
 mod map;
 mod verify;
 
 use engine::host::{Disk, Host};
-use engine::request::DiskName;
+use engine::request::{Action, DiskName, Options, Request};
 use serde::Serialize;
 
 use crate::words::Command;
@@ -26,7 +27,24 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
             against,
             disk,
             output,
-        } => verify::run(&against, disk, &output, streams),
+        } => verify::run(against, disk, &output, streams),
+        Command::Ls { from, path, output } => ls::run(&from, &path, &output, streams),
+        Command::Cp {
+            from,
+            paths,
+            to,
+            live,
+            output,
+        } => {
+            let request = Request {
+                action: Action::Extract { from, paths, to },
+                options: Options {
+                    liveness: live.liveness(),
+                    ..Options::default()
+                },
+            };
+            job::run_without_consent(request, &output, streams)
+        }
         Command::Check { image, output } => check::run(image, &output, streams),
         Command::Info { image, output } => info::run(&image, &output, streams),
         Command::Map { source } => map::run(&source, streams),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use engine::request::{
-    Action, Coverage, DiskName, Growth, Liveness, Options, Place, Request, Verification,
+    Action, Coverage, DiskName, Growth, Liveness, Options, Origin, Place, Request, Verification,
 };
 
 /// Get a drive out alive: clone, image and restore whole disks, the source never written
@@ -72,7 +72,7 @@ pub enum Command {
         rescue verify /dev/sda /dev/sdb")]
     Verify {
         #[arg(value_name = "IMAGE|DISK")]
-        against: String,
+        against: Origin,
         disk: DiskName,
         #[command(flatten)]
         output: Output,
@@ -90,6 +90,41 @@ pub enum Command {
     #[command(after_help = "Example:\n  rescue info /mnt/backup/laptop.img.zst --json")]
     Info {
         image: Place,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Lists files of an image or a disk, nothing mounted
+    #[command(after_help = "Examples:\n  \
+        rescue ls laptop.img.zst\n  \
+        rescue ls laptop.img.zst 3/Users/anna\n  \
+        rescue ls serial:S3Z9NB0K 2/etc\n\n\
+        A path begins with the number of its partition; on a disk without partitions it does not.")]
+    Ls {
+        #[arg(value_name = "IMAGE|DISK")]
+        from: Origin,
+        /// A directory or a file; without it, what has files
+        #[arg(default_value = "")]
+        path: String,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Copies files and directories out of an image or a disk, nothing mounted
+    #[command(after_help = "Examples:\n  \
+        rescue cp laptop.img.zst 3/Users/anna/Documents /mnt/usb\n  \
+        rescue cp serial:S3Z9NB0K 2/etc/fstab 2/home label:BACKUP/saved\n\n\
+        What is there is never overwritten; what an earlier run copied is not copied again.")]
+    Cp {
+        #[arg(value_name = "IMAGE|DISK")]
+        from: Origin,
+        /// As `rescue ls` shows it
+        #[arg(required = true)]
+        paths: Vec<String>,
+        /// A directory that is there
+        to: Place,
+        #[command(flatten)]
+        live: InUse,
         #[command(flatten)]
         output: Output,
     },

@@ -247,6 +247,7 @@ impl Host for FakeHost {
         Ok(OpenPlace {
             free_bytes: image::store::Store::free_bytes(&store),
             store: Box::new(store),
+            directory: None,
             name,
             disk,
         })

@@ -137,6 +137,8 @@ impl fmt::Display for Use {
 /// A place where images are kept, looked at without writing.
 pub struct OpenPlace {
     pub store: Box<dyn Store>,
+    /// Where this system shows it as long as `store` is there; `None` where it is no directory.
+    pub directory: Option<PathBuf>,
     /// Path within the store: empty for the store's own directory.
     pub name: String,
     /// The disk that the store is on, where that is known.

@@ -2,10 +2,10 @@
 
 mod buffer;
 mod check;
-mod clock;
 mod compare;
 mod counters;
 mod digest;
+mod extract;
 mod fetch;
 mod from_image;
 mod imaging;
@@ -115,6 +115,7 @@ impl Job<'_> {
             Action::Image { .. } => &[Step::Copy, Step::Flush],
             Action::Verify { .. } => return vec![Step::Verify],
             Action::Check { .. } => return vec![Step::Check],
+            Action::Extract { .. } => return vec![Step::Copy, Step::Flush],
         };
         first.iter().chain(verify).copied().chain(grow).collect()
     }
@@ -136,6 +137,7 @@ impl Job<'_> {
             Action::Restore { .. } => self.restore(meter, report),
             Action::Verify { .. } => self.verify(meter, report),
             Action::Check { .. } => self.check(meter, report),
+            Action::Extract { .. } => self.extract(meter, report),
         });
         if ended.is_ok() {
             self.name_damage(meter, report);
@@ -148,7 +150,10 @@ impl Job<'_> {
     /// A job that writes has a permit for what it writes.
     fn may_write(&self) -> Result<(), Stop> {
         match self.plan.request.action {
-            Action::Clone { .. } | Action::Image { .. } | Action::Restore { .. }
+            Action::Clone { .. }
+            | Action::Image { .. }
+            | Action::Restore { .. }
+            | Action::Extract { .. }
                 if self.permits.is_empty() =>
             {
                 Err(Stop::Fault(
@@ -208,6 +213,10 @@ fn damage(action: &Action, report: &Report) -> Option<String> {
         format!("{} in {count}", Size(extents.total_bytes()))
     };
     let mut said = Vec::new();
+    if let Action::Extract { .. } = action {
+        let count = report.files.len() as u64 + report.more_files;
+        return (count > 0).then(|| format!("{count} files or directories are not there whole"));
+    }
     if !report.unreadable.is_empty() {
         let lost = places(&report.unreadable);
         said.push(match action {

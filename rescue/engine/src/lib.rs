@@ -4,8 +4,10 @@
 //! exactly that plan opens a destination ([`plan::Plan::approve`]), and a report always comes back
 //! ([`job::run`]).
 
+pub mod clock;
 pub mod event;
 pub mod fake;
+pub mod files;
 pub mod host;
 pub mod identity;
 pub mod inventory;

@@ -29,19 +29,50 @@ pub enum Action {
         destination: DiskName,
     },
     Verify {
-        against: Against,
+        against: Origin,
         disk: DiskName,
     },
     Check {
         image: Place,
     },
+    /// Single files, into a directory.
+    Extract {
+        from: Origin,
+        /// From the root of the disk: `2/home/user`.
+        paths: Vec<String>,
+        to: Place,
+    },
 }
 
-/// What a disk is compared with.
+/// What is read: a disk, or the image of one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Against {
+pub enum Origin {
     Image(Place),
     Disk(DiskName),
+}
+
+/// An image is named by a place on a filesystem that is not mounted, or by a path that ends in `.zst`;
+/// everything else is a disk.
+impl FromStr for Origin {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Origin, String> {
+        let is_image =
+            text.starts_with("uuid:") || text.starts_with("label:") || text.ends_with(".zst");
+        if is_image && !text.starts_with("serial:") && !text.starts_with("wwn:") {
+            Place::from_str(text).map(Origin::Image)
+        } else {
+            DiskName::from_str(text).map(Origin::Disk)
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Image(place) => place.fmt(f),
+            Origin::Disk(name) => name.fmt(f),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -227,14 +258,16 @@ impl fmt::Display for Request {
             Action::Restore { image, destination } => {
                 write!(f, "restore {} {}", quoted(image), quoted(destination))?
             }
-            Action::Verify {
-                against: Against::Image(image),
-                disk,
-            } => write!(f, "verify {} {}", quoted(image), quoted(disk))?,
-            Action::Verify {
-                against: Against::Disk(other),
-                disk,
-            } => write!(f, "verify {} {}", quoted(other), quoted(disk))?,
+            Action::Verify { against, disk } => {
+                write!(f, "verify {} {}", quoted(against), quoted(disk))?;
+            }
+            Action::Extract { from, paths, to } => {
+                write!(f, "cp {}", quoted(from))?;
+                paths
+                    .iter()
+                    .try_for_each(|path| write!(f, " {}", quoted(path)))?;
+                write!(f, " {}", quoted(to))?;
+            }
             Action::Check { image } => write!(f, "check {}", quoted(image))?,
         }
         let usual = Options::default();
@@ -279,5 +312,32 @@ fn quoted(word: impl fmt::Display) -> String {
         word
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_and_a_disk_are_told_apart_by_their_words() {
+        let parse = Origin::from_str;
+        assert!(matches!(
+            parse("a/b.img.zst"),
+            Ok(Origin::Image(Place::Path(_)))
+        ));
+        assert!(matches!(
+            parse("label:B/b.img.zst"),
+            Ok(Origin::Image(Place::Label { .. }))
+        ));
+        assert!(matches!(
+            parse("serial:X.zst"),
+            Ok(Origin::Disk(DiskName::Serial(_)))
+        ));
+        assert!(matches!(
+            parse("/dev/sda"),
+            Ok(Origin::Disk(DiskName::Path(_)))
+        ));
+        assert!(parse("").is_err());
     }
 }

@@ -12,7 +12,7 @@ use engine::linux::Linux;
 use engine::plan::{Consent, Plan, prepare};
 use engine::report::{Outcome, Report, Verified};
 use engine::request::{
-    Action, Against, Coverage, DiskName, Growth, Options, Place, Request, Verification,
+    Action, Coverage, DiskName, Growth, Options, Origin, Place, Request, Verification,
 };
 
 const MIB: usize = 1 << 20;
@@ -193,7 +193,7 @@ fn a_disk_comes_back_from_its_image_and_zstd_says_the_same() {
     says("zstd", &["-q", "-t", &image]);
     let report = done(
         Action::Verify {
-            against: Against::Image(Place::Path(image.clone().into())),
+            against: Origin::Image(Place::Path(image.clone().into())),
             disk: desk.disk("disk.img"),
         },
         Options::default(),
@@ -266,7 +266,7 @@ fn a_larger_destination_has_its_table_at_the_new_end() {
         assert!(said.contains("No problems found"), "{said}");
         let report = done(
             Action::Verify {
-                against: Against::Image(Place::Path(desk.path("pc.img.zst"))),
+                against: Origin::Image(Place::Path(desk.path("pc.img.zst"))),
                 disk: desk.disk("big.img"),
             },
             Options::default(),
@@ -288,8 +288,8 @@ fn a_comparison_tells_which_bytes_differ() {
     bytes[usize::try_from(at).unwrap()] ^= 1;
     fs::write(desk.path("other.img"), bytes).unwrap();
     for against in [
-        Against::Image(Place::Path(desk.path("pc.img.zst"))),
-        Against::Disk(desk.disk("disk.img")),
+        Origin::Image(Place::Path(desk.path("pc.img.zst"))),
+        Origin::Disk(desk.disk("disk.img")),
     ] {
         let action = Action::Verify {
             against,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::host::Disk;
 use engine::identity::Identity;
-use engine::request::{Against, DiskName};
+use engine::request::{DiskName, Origin};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -186,7 +186,7 @@ impl Disks {
                 Stores::to_search(Search::Verify { disk }, world, back)
             }
             Purpose::VerifyAgainst { disk } => {
-                let draft = Draft::verify(Against::Disk(pick.name), &disk);
+                let draft = Draft::verify(Origin::Disk(pick.name), &disk);
                 return Options::straight(&draft, *back);
             }
         };

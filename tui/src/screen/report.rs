@@ -182,6 +182,7 @@ fn done(task: Task) -> &'static str {
         Task::Restore => "Done. The disk is restored.",
         Task::Verify => "Done. Both are equal.",
         Task::Check => "Done. The image is sound.",
+        Task::Extract => "Done. The files are copied.",
     }
 }
 
@@ -209,7 +210,19 @@ fn facts(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         ),
     };
     let plain = |value: String| (value, theme.plain());
-    let mut rows = vec![("Verified", verified), ("Unreadable", lost)];
+    let mut rows = vec![("Verified", verified)];
+    // The name of the row stands before its first line only.
+    let mut name = "Read again";
+    for filesystem in &report.filesystems {
+        let style = if filesystem.is_good() {
+            theme.good()
+        } else {
+            theme.bad()
+        };
+        rows.push((name, (filesystem.to_string(), style)));
+        name = "";
+    }
+    rows.push(("Unreadable", lost));
     rows.push(("Read", plain(Size(report.read_bytes).to_string())));
     rows.push(("Written", plain(Size(report.written_bytes).to_string())));
     if report.resumed_bytes > 0 {

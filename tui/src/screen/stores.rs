@@ -1,7 +1,7 @@
 //! Where images are kept: to put one there, or to look for one.
 
 use disk::size::Size;
-use engine::request::{Against, Place};
+use engine::request::{Origin, Place};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -67,7 +67,7 @@ impl Search {
                 (Disks::open(purpose, world, Box::new(back)), None)
             }
             Search::Verify { disk } => {
-                let draft = Draft::verify(Against::Image(image), &disk);
+                let draft = Draft::verify(Origin::Image(image), &disk);
                 Options::straight(&draft, back)
             }
             Search::Check => Options::straight(&Draft::check(image), back),

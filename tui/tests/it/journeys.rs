@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::event::{Event, Step};
 use engine::plan::Refusal;
 use engine::report::Outcome;
-use engine::request::{Action, Against, Coverage, DiskName, Growth, Place, Verification};
+use engine::request::{Action, Coverage, DiskName, Growth, Origin, Place, Verification};
 use rescue_tui::app::{Effect, Message};
 use rescue_tui::keys::Key;
 use rescue_tui::screen::Screen;
@@ -154,7 +154,7 @@ fn a_disk_is_verified_against_its_image_or_another_disk() {
     let request = Driver::asked(d.key(Key::Enter));
     let disk = serial("S5GXNX0T123456K");
     let action = Action::Verify {
-        against: Against::Image(backup("a.img.zst")),
+        against: Origin::Image(backup("a.img.zst")),
         disk: disk.clone(),
     };
     assert_eq!(request.action, action);
@@ -164,7 +164,7 @@ fn a_disk_is_verified_against_its_image_or_another_disk() {
     let mut d = Driver::small();
     let keys = [Key::Char('4'), Key::Enter, Key::Char('d'), Key::Enter];
     let request = Driver::asked(d.keys(&keys));
-    let against = Against::Disk(serial("WD-WCC4M5KX9F2A"));
+    let against = Origin::Disk(serial("WD-WCC4M5KX9F2A"));
     assert_eq!(request.action, Action::Verify { against, disk });
 }
 

@@ -23,7 +23,7 @@ pub fn run(
     go(request, approval.approve.as_deref(), output, streams)
 }
 
-/// A job that writes nothing.
+/// A job that overwrites nothing.
 pub fn run_without_consent(request: Request, output: &Output, streams: &mut Streams<'_>) -> Exit {
     go(request, None, output, streams)
 }

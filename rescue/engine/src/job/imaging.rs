@@ -14,12 +14,12 @@ use image::{file_name, unfinished_name};
 
 use super::Job;
 use super::check::Check;
-use super::clock;
 use super::fetch::FromDisk;
 use super::meter::Meter;
 use super::pipeline::Stop;
 use super::story::keep_table;
 use super::to_store::ToStore;
+use crate::clock;
 use crate::event::Step;
 use crate::host::Disk;
 use crate::plan::fingerprint;

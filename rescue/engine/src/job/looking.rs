@@ -14,7 +14,7 @@ use crate::event::Step;
 use crate::host::HostError;
 use crate::plan::with_patches;
 use crate::report::{Report, Verified};
-use crate::request::{Action, Against, Place};
+use crate::request::{Action, Origin, Place};
 
 impl Job<'_> {
     /// A disk against the image or the disk it came from.
@@ -98,7 +98,11 @@ impl Job<'_> {
         match &self.plan.request.action {
             Action::Restore { image, .. } | Action::Check { image } => Some(image),
             Action::Verify {
-                against: Against::Image(image),
+                against: Origin::Image(image),
+                ..
+            }
+            | Action::Extract {
+                from: Origin::Image(image),
                 ..
             } => Some(image),
             _ => None,

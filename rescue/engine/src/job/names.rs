@@ -241,14 +241,14 @@ impl Walk<'_> {
 }
 
 impl Names {
-    fn add(&mut self, file: DamagedFile) {
+    pub fn add(&mut self, file: DamagedFile) {
         self.files.push(file);
         if self.files.len() > 2 * NAMED {
             self.keep_the_worst();
         }
     }
 
-    fn keep_the_worst(&mut self) {
+    pub fn keep_the_worst(&mut self) {
         // A file without its record has lost everything.
         let lost = |file: &DamagedFile| file.size_bytes.map_or(u64::MAX, |_| file.lost_bytes);
         self.files.sort_by(|a, b| {
@@ -288,7 +288,7 @@ fn inside(hit: &ExtentMap, region: Extent) -> ExtentMap {
 }
 
 /// A name from a disk cannot steer a terminal, and has an end.
-fn shown(path: &str) -> String {
+pub fn shown(path: &str) -> String {
     let clean = path.replace(char::is_control, "\u{fffd}");
     let over = clean.len().saturating_sub(PATH_LIMIT);
     match clean.char_indices().find(|(at, _)| *at >= over) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pipeline::Threads;
 use crate::host::{Disk, Host, Transport};
 use crate::plan::Plan;
-use crate::request::{Action, Against};
+use crate::request::{Action, Origin};
 
 /// Below this much free memory, buffers are a quarter as large.
 const LITTLE_MEMORY: u64 = 256 << 20;
@@ -38,7 +38,8 @@ impl Tuning {
         let chunk_bytes: u32 = if little { 1 << 20 } else { 4 << 20 };
         let whole_chunks = match &plan.request.action {
             Action::Image { .. } | Action::Restore { .. } | Action::Check { .. } => true,
-            Action::Verify { against, .. } => matches!(against, Against::Image(_)),
+            Action::Verify { against, .. } => matches!(against, Origin::Image(_)),
+            Action::Extract { .. } => false,
             Action::Clone { .. } => plan.used_bytes > MUCH_TO_COPY,
         };
         let threads = match (&plan.request.action, &plan.source) {

@@ -49,6 +49,7 @@ pub fn open(
     Ok(OpenPlace {
         free_bytes: store.free_bytes(),
         store: Box::new(store),
+        directory: Some(dir),
         name,
         disk,
     })

@@ -76,7 +76,7 @@ pub fn plan(
 }
 
 /// The store is a directory that is there.
-fn directory(store: &Place, survey: &mut Survey<'_>) -> Option<OpenPlace> {
+pub fn directory(store: &Place, survey: &mut Survey<'_>) -> Option<OpenPlace> {
     let text = match survey.host.open_place(store, None) {
         Ok(place) if place.name.is_empty() => return Some(place),
         Ok(place) => format!(
@@ -90,7 +90,7 @@ fn directory(store: &Place, survey: &mut Survey<'_>) -> Option<OpenPlace> {
     None
 }
 
-fn not_on_source(place: &OpenPlace, store: &Place, disk: &Disk, survey: &mut Survey<'_>) {
+pub fn not_on_source(place: &OpenPlace, store: &Place, disk: &Disk, survey: &mut Survey<'_>) {
     let on = place.disk.as_ref();
     if let Some(on) = on.filter(|on| on.same_device(&disk.identity)) {
         survey.refuse(Refusal::OnSource {

@@ -9,17 +9,17 @@ use disk::table::{self, Table, edit};
 use super::find::{Survey, used};
 use super::refusal::Refusal;
 use super::{Plan, show};
-use crate::request::{Against, Coverage, DiskName, Place, Request};
+use crate::request::{Coverage, DiskName, Origin, Place, Request};
 
 pub fn plan(
     request: &Request,
-    against: &Against,
+    against: &Origin,
     disk: &DiskName,
     survey: &mut Survey<'_>,
 ) -> Option<Plan> {
     let mut plan = Plan::of(request);
     let expected = match against {
-        Against::Image(place) => survey.image(place).map(|opened| {
+        Origin::Image(place) => survey.image(place).map(|opened| {
             let table = table::read(&opened.reader).ok().flatten();
             let geometry = opened.reader.head().geometry;
             plan.lines.extend(opened.lines());
@@ -31,7 +31,7 @@ pub fn plan(
                 Box::new(opened.reader) as Box<dyn BlockSource>,
             )
         }),
-        Against::Disk(name) => survey.source(name).map(|(disk, source)| {
+        Origin::Disk(name) => survey.source(name).map(|(disk, source)| {
             let wanted = used(&disk, Coverage::Used);
             let table = disk
                 .layout

@@ -12,7 +12,7 @@ use engine::host::Host;
 use engine::job::{self, Threads, Tuning};
 use engine::plan::{Approved, Consent, Plan, Refusal, prepare};
 use engine::report::Report;
-use engine::request::{Action, Against, Coverage, DiskName, Options, Place, Request};
+use engine::request::{Action, Coverage, DiskName, Options, Origin, Place, Request};
 
 pub const MIB: usize = 1 << 20;
 
@@ -204,7 +204,7 @@ pub fn restore(image: &str, destination: &str) -> Action {
 
 pub fn verify(image: &str, disk: &str) -> Action {
     Action::Verify {
-        against: Against::Image(Place::Path(image.into())),
+        against: Origin::Image(Place::Path(image.into())),
         disk: path(disk),
     }
 }
