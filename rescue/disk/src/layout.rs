@@ -4,10 +4,9 @@ mod content;
 
 use serde::{Deserialize, Serialize};
 
-pub use content::Content;
+pub use content::{Content, Visit, Visited};
 
 use crate::extent::{Extent, ExtentMap};
-use crate::fs::Filesystem;
 use crate::geometry::Geometry;
 use crate::layer::Keys;
 use crate::source::{BlockSource, ReadError, read_vec};
@@ -119,12 +118,7 @@ impl Region {
     }
 
     /// Visits each filesystem with its bytes, opened through the layers it stands on. `source` is the disk.
-    pub fn visit(
-        &self,
-        source: &dyn BlockSource,
-        keys: &Keys,
-        visit: &mut dyn FnMut(&dyn BlockSource, &Filesystem),
-    ) {
+    pub fn visit(&self, source: &dyn BlockSource, keys: &Keys, visit: Visit<'_>) {
         if let (Some(content), Some(window)) = (self.content(), Window::new(source, self.extent)) {
             content.visit(&window, keys, visit);
         }

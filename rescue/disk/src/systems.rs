@@ -24,8 +24,8 @@ pub fn of(source: &dyn BlockSource, layout: &Layout) -> Vec<String> {
 pub fn of_with(source: &dyn BlockSource, layout: &Layout, keys: &Keys) -> Vec<String> {
     let mut systems = Vec::new();
     for region in &layout.regions {
-        region.visit(source, keys, &mut |source, filesystem| {
-            for system in on(source, filesystem) {
+        region.visit(source, keys, &mut |found| {
+            for system in on(found.source, found.filesystem) {
                 if !systems.contains(&system) {
                     systems.push(system);
                 }

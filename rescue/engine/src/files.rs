@@ -5,15 +5,17 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use disk::fs::tree::{self, Case, Entry, Node, NodeId, Tree, TreeError};
-use disk::fs::{self, Filesystem};
-use disk::layout::{Content, Layout, Owner, Region};
+use disk::fs::{self, Filesystem, OpenTree};
+use disk::layer::Keys;
+use disk::layout::{Layout, Owner};
 use disk::source::BlockSource;
-use disk::window::Window;
 
 /// What has files, and its layout.
 pub struct Files<'a> {
     pub source: &'a dyn BlockSource,
     pub layout: &'a Layout,
+    /// To what of it is encrypted.
+    pub keys: &'a Keys,
 }
 
 impl fmt::Debug for Files<'_> {
@@ -26,7 +28,7 @@ impl fmt::Debug for Files<'_> {
 pub struct Spot<'a> {
     /// The filesystem it is in; a node's extents are offsets of it.
     pub volume: &'a dyn BlockSource,
-    pub tree: &'a dyn Tree,
+    pub tree: Box<dyn Tree + 'a>,
     pub partition: Option<u32>,
     pub kind: &'a str,
     pub id: NodeId,
@@ -67,90 +69,104 @@ impl fmt::Display for NoFile {
 
 impl std::error::Error for NoFile {}
 
+/// A filesystem whose files can be read.
+pub struct Place<'a> {
+    pub partition: Option<u32>,
+    /// `2`, `2/root` for a volume, empty on a disk without a table.
+    pub path: &'a str,
+    pub source: &'a dyn BlockSource,
+    pub filesystem: &'a Filesystem,
+    pub open: OpenTree,
+}
+
+impl fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Files<'_> {
-    /// Every filesystem whose files can be read, with the number of its partition.
-    pub fn filesystems(&self) -> impl Iterator<Item = (Option<u32>, &Region, &Filesystem)> {
-        self.layout.regions.iter().filter_map(|region| {
-            let (partition, content) = match &region.owner {
-                Owner::Partition { partition, content } => (Some(partition.number), content),
-                Owner::Disk(content) => (None, content),
-                Owner::Table | Owner::Gap => return None,
+    /// Visits every filesystem whose files can be read.
+    pub fn filesystems(&self, visit: &mut dyn FnMut(&Place<'_>)) {
+        for region in &self.layout.regions {
+            let partition = match &region.owner {
+                Owner::Partition { partition, .. } => Some(partition.number),
+                _ => None,
             };
-            let Content::Filesystem(filesystem) = content else {
-                return None;
-            };
-            let reader = fs::reader_of(&filesystem.kind)?;
-            reader.tree.map(|_| (partition, region, filesystem))
-        })
+            region.visit(self.source, self.keys, &mut |visited| {
+                let reader = fs::reader_of(&visited.filesystem.kind);
+                let Some(open) = reader.and_then(|reader| reader.tree) else {
+                    return;
+                };
+                let number = partition.map(|number| number.to_string());
+                let names: Vec<&str> = number.as_deref().into_iter().collect();
+                let path = [&names, visited.volumes].concat().join("/");
+                visit(&Place {
+                    partition,
+                    path: &path,
+                    source: visited.source,
+                    filesystem: visited.filesystem,
+                    open,
+                });
+            });
+        }
     }
 
-    /// Follows the path and hands over what it leads to. An empty path is an error where there are partitions.
+    /// Follows the path and hands over what it leads to.
     pub fn at<T>(&self, path: &str, look: impl FnOnce(Spot<'_>) -> T) -> Result<T, NoFile> {
-        let mut names = parts(path)?;
-        let (region, filesystem, partition) = self.filesystem(path, &mut names)?;
-        let failed = |error: TreeError| NoFile::Tree(format!("{path}: {error}"));
-        let reader = fs::reader_of(&filesystem.kind).and_then(|reader| reader.tree);
-        let open = reader.expect("it was listed because it has files");
-        let window = Window::new(self.source, region.extent)
-            .ok_or_else(|| NoFile::Tree(format!("{path}: its filesystem ends beyond the disk")))?;
-        let tree = open(&window).map_err(failed)?;
-        let id = find(&*tree, &names, &filesystem.kind).map_err(failed)?;
-        let id = id.ok_or_else(|| NoFile::Missing(missing(path, partition, &filesystem.kind)))?;
-        let root = || partition.map_or("files".into(), |number| number.to_string());
-        Ok(look(Spot {
-            volume: &window,
-            node: tree.node(id).map_err(failed)?,
-            tree: &*tree,
-            partition,
-            kind: &filesystem.kind,
-            id,
-            name: names.last().map_or_else(root, |name| (*name).to_owned()),
-        }))
-    }
-
-    fn filesystem(
-        &self,
-        path: &str,
-        names: &mut Vec<&str>,
-    ) -> Result<(&Region, &Filesystem, Option<u32>), NoFile> {
-        let numbered = self.layout.table.is_some();
-        let number = match names.first() {
-            Some(first) if numbered => first.parse::<u32>().ok(),
-            _ => None,
-        };
-        let found = self
-            .filesystems()
-            .find(|(partition, ..)| *partition == number);
-        match found {
-            Some((partition, region, filesystem)) => {
-                if numbered {
-                    names.remove(0);
-                }
-                Ok((region, filesystem, partition))
+        let names = parts(path)?;
+        let (mut look, mut found, mut known) = (Some(look), None, Vec::new());
+        self.filesystems(&mut |place| {
+            let lead: Vec<&str> = place.path.split('/').filter(|n| !n.is_empty()).collect();
+            known.push(match place.path {
+                "" => place.filesystem.kind.clone(),
+                path => format!("{path} ({})", place.filesystem.kind),
+            });
+            let Some(names) = names.strip_prefix(lead.as_slice()) else {
+                return;
+            };
+            if let Some(look) = look.take() {
+                found = Some(spot(path, names, place).map(look));
             }
-            None => Err(NoFile::Partition(self.no_filesystem(path))),
-        }
+        });
+        found.unwrap_or_else(|| Err(NoFile::Partition(self.no_filesystem(path, &known))))
     }
 
-    fn no_filesystem(&self, path: &str) -> String {
-        let known: Vec<String> = self
-            .filesystems()
-            .map(|(partition, _, filesystem)| match partition {
-                Some(number) => format!("{number} ({})", filesystem.kind),
-                None => filesystem.kind.clone(),
-            })
-            .collect();
-        match (known.is_empty(), self.layout.table.is_some()) {
-            (true, _) => format!(
+    fn no_filesystem(&self, path: &str, known: &[String]) -> String {
+        if known.is_empty() {
+            return format!(
                 "'{path}': no filesystem whose files can be read is on it; `rescue disks` says what is"
-            ),
-            (false, false) => format!("'{path}': write a path on its filesystem"),
-            (false, true) => format!(
-                "'{path}' does not begin with a partition that has files; write its number first: {}",
-                known.join(", ")
-            ),
+            );
         }
+        format!(
+            "'{path}' does not begin with a partition that has files; write its number first: {}",
+            known.join(", ")
+        )
     }
+}
+
+/// What the names lead to in a filesystem.
+fn spot<'a>(path: &str, names: &[&str], place: &'a Place<'a>) -> Result<Spot<'a>, NoFile> {
+    let failed = |error: TreeError| NoFile::Tree(format!("{path}: {error}"));
+    let kind = &place.filesystem.kind;
+    let tree = (place.open)(place.source).map_err(failed)?;
+    let id = find(&*tree, names, kind).map_err(failed)?;
+    let id = id.ok_or_else(|| NoFile::Missing(missing(path, place.partition, kind)))?;
+    let root = || match place.path.rsplit('/').next() {
+        Some(last) if !last.is_empty() => last.to_owned(),
+        _ => "files".into(),
+    };
+    Ok(Spot {
+        volume: place.source,
+        node: tree.node(id).map_err(failed)?,
+        tree,
+        partition: place.partition,
+        kind,
+        id,
+        name: names.last().map_or_else(root, |name| (*name).to_owned()),
+    })
 }
 
 /// Where names stand for the same file in upper and lower case, the exact one is looked for first.

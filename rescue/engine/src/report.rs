@@ -123,12 +123,15 @@ pub enum Verified {
 pub struct FilesystemRead {
     /// `None` for a filesystem on the whole disk.
     pub partition: Option<u32>,
+    /// Of the layers it stands on: the names of the volumes that lead to it.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     pub kind: String,
     pub directories: u64,
     /// Of everything else that has a name, what was met.
     pub files: u64,
-    /// What the filesystem needs and the copy does not have, from the start of its partition.
-    pub missing: ExtentMap,
+    /// What the filesystem needs and the copy does not have, at least.
+    pub missing_bytes: u64,
     /// What it says of itself in the copy that it did not say on the source.
     pub different: Option<String>,
     /// What speaks against the source, or could not be looked at; no fault of the copy.
@@ -136,27 +139,32 @@ pub struct FilesystemRead {
 }
 
 impl FilesystemRead {
-    pub fn of(partition: Option<u32>, kind: &str) -> FilesystemRead {
+    pub fn of(partition: Option<u32>, volumes: &[&str], kind: &str) -> FilesystemRead {
         FilesystemRead {
             partition,
+            volumes: volumes.iter().map(|name| (*name).to_owned()).collect(),
             kind: kind.into(),
             directories: 0,
             files: 0,
-            missing: ExtentMap::new(),
+            missing_bytes: 0,
             different: None,
             notes: Vec::new(),
         }
     }
 
     pub fn is_good(&self) -> bool {
-        self.missing.is_empty() && self.different.is_none()
+        self.missing_bytes == 0 && self.different.is_none()
     }
 
-    /// `partition 2 (ext4)`.
+    /// `partition 2 (ext4)`, `volume root on partition 3 (xfs)`.
     pub fn title(&self) -> String {
-        match self.partition {
-            Some(number) => format!("partition {number} ({})", self.kind),
-            None => format!("the disk ({})", self.kind),
+        let place = match self.partition {
+            Some(number) => format!("partition {number}"),
+            None => "the disk".into(),
+        };
+        match self.volumes.join("/") {
+            names if names.is_empty() => format!("{place} ({})", self.kind),
+            names => format!("volume {names} on {place} ({})", self.kind),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use disk::fs::tree::{Entry, Node, NodeKind, TreeError};
+use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::size::Size;
 use disk::source::BlockSource;
@@ -28,9 +29,12 @@ pub fn run(from: &Origin, path: &str, output: &Output, streams: &mut Streams<'_>
     let files = Files {
         source: &*source,
         layout: &layout,
+        keys: &Keys::none(),
     };
     let at_top = path.split('/').all(|name| matches!(name, "" | "."));
-    if at_top && layout.table.is_some() {
+    let mut divided = layout.table.is_some();
+    files.filesystems(&mut |place| divided |= !place.path.is_empty());
+    if at_top && divided {
         return partitions(&files, output, streams);
     }
     let mut print = Printer {
@@ -206,34 +210,35 @@ fn shown(row: &Row) -> String {
 }
 
 #[derive(Serialize)]
-struct Part<'a> {
-    partition: Option<u32>,
-    kind: &'a str,
-    label: Option<&'a str>,
+struct Part {
+    path: String,
+    kind: String,
+    label: Option<String>,
     size_bytes: u64,
 }
 
 /// What has files.
 fn partitions(files: &Files<'_>, output: &Output, streams: &mut Streams<'_>) -> Exit {
-    let parts: Vec<Part<'_>> = files
-        .filesystems()
-        .map(|(partition, region, filesystem)| Part {
-            partition,
-            kind: &filesystem.kind,
-            label: filesystem.label.as_deref(),
-            size_bytes: region.extent.len(),
-        })
-        .collect();
+    let mut parts = Vec::new();
+    files.filesystems(&mut |place| {
+        parts.push(Part {
+            path: place.path.into(),
+            kind: place.filesystem.kind.clone(),
+            label: place.filesystem.label.clone(),
+            size_bytes: place.source.size_bytes(),
+        });
+    });
     if output.json {
         return super::json(&parts, Exit::Done, streams);
     }
     for part in &parts {
-        let number = part.partition.unwrap_or_default();
         let size = Size(part.size_bytes).to_string();
         let label = part
             .label
+            .as_ref()
             .map_or_else(String::new, |label| format!("  “{label}”"));
-        let written = writeln!(streams.out, "{number}/  {size:>9}  {}{label}", part.kind);
+        let (path, kind) = (format!("{}/", part.path), &part.kind);
+        let written = writeln!(streams.out, "{path:<12} {size:>9}  {kind}{label}");
         if let Err(error) = written {
             return unwritten(&error, streams);
         }

@@ -35,7 +35,7 @@ impl Piece {
         let fits = columns
             .iter()
             .all(|start| start.checked_add(extent.len()).is_some());
-        (extent.len() % row == 0 && fits).then_some(Piece {
+        (extent.len().is_multiple_of(row) && fits).then_some(Piece {
             extent,
             stripe_bytes,
             columns,

@@ -1,5 +1,7 @@
 //! What stands on a partition, a disk or a volume: a filesystem, a layer with volumes of its own, or nobody knows.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::extent::{Extent, ExtentMap};
@@ -68,33 +70,69 @@ impl Content {
 
     /// Visits each filesystem with its bytes, opened through the layers it stands on; `source` is what carries
     /// this content. Volumes that cannot be opened are passed over.
-    pub fn visit(
+    pub fn visit(&self, source: &dyn BlockSource, keys: &Keys, visit: Visit<'_>) {
+        self.visit_below(source, keys, &[], &|map| map, visit);
+    }
+
+    fn visit_below(
         &self,
         source: &dyn BlockSource,
         keys: &Keys,
-        visit: &mut dyn FnMut(&dyn BlockSource, &Filesystem),
+        volumes: &[&str],
+        inner: &dyn Fn(ExtentMap) -> ExtentMap,
+        visit: Visit<'_>,
     ) {
-        match self {
-            Content::Unknown(_) => {}
-            Content::Filesystem(found) => visit(source, found),
-            Content::Layer(layer) => {
-                let readable =
-                    |v: &&layer::Volume| v.is_complete() && !v.content.filesystems().is_empty();
-                let mut volumes = layer.volumes.iter().filter(readable).peekable();
-                if volumes.peek().is_none() {
-                    return;
-                }
-                let Some(opened) = layer.open(source, keys) else {
-                    return;
-                };
-                for volume in volumes {
-                    let inner = opened.volume(source, volume);
-                    volume.content.visit(inner.as_ref(), keys, visit);
-                }
+        let layer = match self {
+            Content::Unknown(_) => return,
+            Content::Filesystem(filesystem) => {
+                return visit(Visited {
+                    source,
+                    filesystem,
+                    volumes,
+                    inner,
+                });
             }
+            Content::Layer(layer) => layer,
+        };
+        let readable = |v: &&layer::Volume| v.is_complete() && !v.content.filesystems().is_empty();
+        let mut readable = layer.volumes.iter().filter(readable).peekable();
+        if readable.peek().is_none() {
+            return;
+        }
+        let Some(opened) = layer.open(source, keys) else {
+            return;
+        };
+        for volume in readable {
+            let bytes = opened.volume(source, volume);
+            let names: Vec<&str> = volumes.iter().copied().chain([&*volume.name]).collect();
+            let inner = |map| volume.mapping.inner(&inner(map));
+            volume
+                .content
+                .visit_below(bytes.as_ref(), keys, &names, &inner, visit);
         }
     }
 }
+
+/// A filesystem and where it stands.
+pub struct Visited<'a> {
+    pub source: &'a dyn BlockSource,
+    pub filesystem: &'a Filesystem,
+    /// Names of the volumes that lead to it, the outermost first.
+    pub volumes: &'a [&'a str],
+    /// What of a map over the outermost carrier is in the filesystem, as that counts.
+    pub inner: &'a dyn Fn(ExtentMap) -> ExtentMap,
+}
+
+impl fmt::Debug for Visited<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Visited")
+            .field("filesystem", &self.filesystem.kind)
+            .field("volumes", &self.volumes)
+            .finish_non_exhaustive()
+    }
+}
+
+pub type Visit<'a> = &'a mut dyn FnMut(Visited<'_>);
 
 /// What stands there. A disk that is gone is an error; a place that cannot be read is not.
 pub(super) fn read(source: &dyn BlockSource, keys: &Keys) -> Result<Content, ReadError> {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use disk::extent::Extent;
 use disk::fs::tree::{self, Content, Found, Node, NodeKind, TreeError};
+use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::size::Size;
 use disk::source::{BlockSource, ReadError};
@@ -55,6 +56,7 @@ impl Job<'_> {
         let files = Files {
             source: &*source,
             layout: &layout,
+            keys: &Keys::none(),
         };
         meter.begin(Step::Copy, 0, 0);
         let mut copy = Copy {
@@ -116,7 +118,7 @@ impl Copy<'_, '_> {
         }
         let below = Below {
             spot,
-            inner: spot.tree,
+            inner: &*spot.tree,
         };
         let mut ended = Ok(());
         let shared = RefCell::new(self);

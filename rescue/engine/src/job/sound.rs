@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::tree::{self, Found, NodeKind, Tree, TreeError};
-use disk::fs::{self, Filesystem, State, Used};
+use disk::fs::{self, Filesystem, Used};
 use disk::geometry::Geometry;
 use disk::layer::Keys;
-use disk::layout::{self, Content, Layout, Owner, Region};
+use disk::layout::{self, Layout, Owner, Region, Visited};
 use disk::source::{BlockSource, ReadError};
-use disk::window::Window;
 
 use crate::event::Cancel;
 use crate::report::FilesystemRead;
@@ -33,6 +32,7 @@ pub struct Finished<'a> {
     pub kept: &'a ExtentMap,
     /// What of `kept` could not be read from the source.
     pub bad: &'a ExtentMap,
+    pub keys: &'a Keys,
     pub cancel: &'a Cancel,
     /// A report is not kept waiting longer.
     pub patience: Duration,
@@ -42,81 +42,90 @@ impl Finished<'_> {
     /// Each filesystem that has a reader.
     pub fn read(&self) -> Vec<FilesystemRead> {
         let until = Instant::now() + self.patience;
-        let one = |region: &Region| self.region(region, until);
-        self.layout.regions.iter().filter_map(one).collect()
+        let mut all = Vec::new();
+        for region in &self.layout.regions {
+            self.region(region, until, &mut all);
+        }
+        all
     }
 
-    fn region(&self, region: &Region, until: Instant) -> Option<FilesystemRead> {
-        let (partition, content) = match &region.owner {
-            Owner::Partition { partition, content } => (Some(partition.number), content),
-            Owner::Disk(content) => (None, content),
-            Owner::Table | Owner::Gap => return None,
+    fn region(&self, region: &Region, until: Instant, all: &mut Vec<FilesystemRead>) {
+        let Some(planned) = region.content() else {
+            return;
         };
-        let Content::Filesystem(planned) = content else {
-            return None;
+        let partition = match &region.owner {
+            Owner::Partition { partition, .. } => Some(partition.number),
+            _ => None,
         };
-        let reader = fs::reader_of(&planned.kind)?;
-        let mut said = FilesystemRead::of(partition, &planned.kind);
-        let bad = inside(self.bad, region.extent);
-        if bad.is_empty() {
-            said.different = self.different(planned, region);
-        } else {
-            said.notes
-                .push("some of it could not be read from the source".into());
+        let mut found = Vec::new();
+        let there = layout::content(self.copy, region.extent, self.keys);
+        if let Ok(there) = &there {
+            found = there.filesystems();
         }
-        let window = Window::new(self.copy, region.extent)?;
         let watched = Watched {
-            copy: &window,
-            kept: inside(self.kept, region.extent),
-            bad,
-            missing: Mutex::default(),
+            source: self.copy,
+            kept: self.kept,
+            bad: self.bad,
+            strayed: Mutex::default(),
         };
-        if let (Some(open), false) = (reader.tree, planned.state == State::Locked) {
-            match open(&watched) {
-                Ok(tree) => self.walk(&*tree, &watched, until, &mut said),
+        let bad = inside(self.bad, region.extent);
+        let kept = inside(self.kept, region.extent);
+        let mut nth = 0..;
+        let first = all.len();
+        region.visit(&watched, self.keys, &mut |visited: Visited<'_>| {
+            let there = nth.next().and_then(|n: usize| found.get(n).copied());
+            let kind = &visited.filesystem.kind;
+            let Some(reader) = fs::reader_of(kind) else {
+                return;
+            };
+            let mut said = FilesystemRead::of(partition, visited.volumes, kind);
+            let bad = (visited.inner)(bad.clone());
+            if bad.is_empty() {
+                said.different = different(visited.filesystem, there);
+            } else {
+                said.notes
+                    .push("some of it could not be read from the source".into());
+            }
+            let kept = (visited.inner)(kept.clone());
+            let missing = self.files(&visited, reader, kept, until, &mut said);
+            // What was read of it and what belongs to its files may be the same places.
+            let strayed = watched.strayed().total_bytes();
+            said.missing_bytes = missing.total_bytes().max(strayed);
+            all.push(said);
+        });
+        if all.len() == first && bad.is_empty() && !planned.filesystems().is_empty() {
+            // Not even the layer on which they stand can be opened in the copy.
+            if let Err(error) = there {
+                let mut said = FilesystemRead::of(partition, &[], "unknown");
+                said.different = Some(error.to_string());
+                all.push(said);
+            }
+        }
+    }
+
+    /// What of its files is not in `kept`.
+    fn files(
+        &self,
+        visited: &Visited<'_>,
+        reader: &fs::Reader,
+        kept: ExtentMap,
+        until: Instant,
+        said: &mut FilesystemRead,
+    ) -> ExtentMap {
+        let missing = ExtentMap::new();
+        let mut needs = Needs { kept, missing };
+        if let Some(open) = reader.tree {
+            match open(visited.source) {
+                Ok(tree) => self.walk(&*tree, &mut needs, until, said),
                 Err(error) => said
                     .notes
                     .push(format!("its files cannot be read: {error}")),
             }
         }
-        said.missing = watched
-            .missing
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        Some(said)
+        needs.missing
     }
 
-    /// What the filesystem says of itself in the copy that it did not say on the source.
-    fn different(&self, planned: &Filesystem, region: &Region) -> Option<String> {
-        let there = match layout::content(self.copy, region.extent, &Keys::none()) {
-            Ok(Content::Filesystem(there)) => there,
-            Ok(Content::Unknown(why)) => return Some(why),
-            Ok(Content::Layer(layer)) => return Some(format!("it is {} there", layer.kind)),
-            Err(error) => return Some(error.to_string()),
-        };
-        let same = there.kind == planned.kind
-            && there.uuid == planned.uuid
-            && there.size_bytes == planned.size_bytes
-            && there.state == planned.state;
-        if !same {
-            return Some(format!("it is {} and {} there", there.kind, there.state));
-        }
-        match (&there.used, &planned.used) {
-            (Used::Whole(why), Used::Map { .. }) => Some(why.clone()),
-            (Used::Map { extents, .. }, Used::Map { extents: known, .. }) if extents != known => {
-                Some("its map of used blocks is another one".into())
-            }
-            _ => None,
-        }
-    }
-
-    fn walk(
-        &self,
-        tree: &dyn Tree,
-        watched: &Watched<'_>,
-        until: Instant,
-        said: &mut FilesystemRead,
-    ) {
+    fn walk(&self, tree: &dyn Tree, needs: &mut Needs, until: Instant, said: &mut FilesystemRead) {
         let mut early = false;
         let told = RefCell::new((said, Trouble::default()));
         tree::walk(
@@ -126,7 +135,7 @@ impl Finished<'_> {
                 if early {
                     return ControlFlow::Break(());
                 }
-                met(&found, watched, told.borrow_mut().0);
+                met(&found, needs, told.borrow_mut().0);
                 ControlFlow::Continue(())
             },
             &mut |path, error| told.borrow_mut().1.add(path, &error),
@@ -143,13 +152,13 @@ impl Finished<'_> {
 }
 
 /// Every byte of a file that was met has to be there.
-fn met(found: &Found<'_>, watched: &Watched<'_>, said: &mut FilesystemRead) {
+fn met(found: &Found<'_>, needs: &mut Needs, said: &mut FilesystemRead) {
     match found.node.kind {
         NodeKind::Directory => said.directories += 1,
         _ => said.files += 1,
     }
     for extent in found.node.extents() {
-        watched.needs(extent);
+        note_missing(&mut needs.missing, extent, &needs.kept);
     }
 }
 
@@ -176,43 +185,76 @@ impl Trouble {
     }
 }
 
+/// What the files of a filesystem need, as it counts.
+struct Needs {
+    kept: ExtentMap,
+    missing: ExtentMap,
+}
+
+/// Adds what of the extent was not kept.
+fn note_missing(missing: &mut ExtentMap, extent: Extent, kept: &ExtentMap) {
+    if kept.covers(extent) {
+        return;
+    }
+    for lost in ExtentMap::from(vec![extent]).difference(kept).iter() {
+        if missing.count() < MISSING_LIMIT {
+            missing.insert(lost);
+        }
+    }
+}
+
 /// The copy, noting what is read of it that it does not have.
 struct Watched<'a> {
-    copy: &'a Window<'a>,
-    kept: ExtentMap,
-    bad: ExtentMap,
-    missing: Mutex<ExtentMap>,
+    source: &'a dyn BlockSource,
+    kept: &'a ExtentMap,
+    bad: &'a ExtentMap,
+    strayed: Mutex<ExtentMap>,
 }
 
 impl Watched<'_> {
-    fn needs(&self, extent: Extent) {
-        if self.kept.covers(extent) {
-            return;
-        }
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = ExtentMap::from(vec![extent]);
-        for lost in asked.difference(&self.kept).iter() {
-            if missing.count() < MISSING_LIMIT {
-                missing.insert(lost);
-            }
-        }
+    /// What was noted since it was last asked.
+    fn strayed(&self) -> ExtentMap {
+        std::mem::take(&mut self.strayed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl BlockSource for Watched<'_> {
     fn geometry(&self) -> Geometry {
-        self.copy.geometry()
+        self.source.geometry()
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        if let Some(extent) = Extent::new(offset, buf.len() as u64) {
-            if let Some(bad) = self.bad.within(extent).next() {
-                return Err(ReadError::Unreadable(bad));
-            }
-            self.copy.read_at(offset, buf)?;
-            self.needs(extent);
+        let Some(extent) = Extent::new(offset, buf.len() as u64) else {
+            return Ok(());
+        };
+        if let Some(bad) = self.bad.within(extent).next() {
+            return Err(ReadError::Unreadable(bad));
         }
+        self.source.read_at(offset, buf)?;
+        let mut strayed = self.strayed.lock().unwrap_or_else(PoisonError::into_inner);
+        note_missing(&mut strayed, extent, self.kept);
         Ok(())
+    }
+}
+
+/// What the filesystem says of itself in the copy that it did not say on the source.
+fn different(planned: &Filesystem, there: Option<&Filesystem>) -> Option<String> {
+    let Some(there) = there else {
+        return Some("it is not known there".into());
+    };
+    let same = there.kind == planned.kind
+        && there.uuid == planned.uuid
+        && there.size_bytes == planned.size_bytes
+        && there.state == planned.state;
+    if !same {
+        return Some(format!("it is {} and {} there", there.kind, there.state));
+    }
+    match (&there.used, &planned.used) {
+        (Used::Whole(why), Used::Map { .. }) => Some(why.clone()),
+        (Used::Map { extents, .. }, Used::Map { extents: known, .. }) if extents != known => {
+            Some("its map of used blocks is another one".into())
+        }
+        _ => None,
     }
 }
 
@@ -288,6 +330,7 @@ mod tests {
             layout: &layout,
             kept,
             bad: &ExtentMap::new(),
+            keys: &Keys::none(),
             cancel: &Cancel::default(),
             patience: Duration::from_secs(60),
         };

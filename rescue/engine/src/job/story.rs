@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use disk::extent::{Extent, ExtentMap};
+use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::memory::BadPlaces;
 use disk::source::{BlockSource, read_vec};
@@ -88,6 +89,7 @@ impl Job<'_> {
                 layout: &layout,
                 kept: &self.plan.used,
                 bad: &bad,
+                keys: &Keys::none(),
                 cancel: self.cancel,
                 patience: (self.started.elapsed() / 10).clamp(LEAST_PATIENCE, MOST_PATIENCE),
             };

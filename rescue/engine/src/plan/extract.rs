@@ -1,5 +1,6 @@
 //! Planning to copy single files out of an image or a disk.
 
+use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::size::Size;
 use disk::source::BlockSource;
@@ -27,6 +28,7 @@ pub fn plan(
     let files = Files {
         source: &*source,
         layout: &layout,
+        keys: &Keys::none(),
     };
     for path in paths {
         if let Err(text) = files.at(path, |_| ()) {

@@ -106,10 +106,10 @@ impl fmt::Display for FilesystemRead {
         write!(f, "{}: ", self.title())?;
         match &self.different {
             Some(why) => write!(f, "not as on the source: {why}")?,
-            None if !self.missing.is_empty() => write!(
+            None if self.missing_bytes > 0 => write!(
                 f,
                 "{} that it needs are not there",
-                Size(self.missing.total_bytes())
+                Size(self.missing_bytes)
             )?,
             None if self.files + self.directories == 0 => f.write_str("as on the source")?,
             None => write!(

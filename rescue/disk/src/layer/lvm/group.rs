@@ -278,7 +278,7 @@ impl<'a> Reading<'a, '_> {
         let count = u64::try_from(stripes.len() / 2).map_err(|_| strange())?;
         let whole =
             count > 0 && stripes.len() % 2 == 0 && segment.number("stripe_count") == Some(count);
-        if !whole || extent.len() / self.extent_bytes % count != 0 {
+        if !whole || !(extent.len() / self.extent_bytes).is_multiple_of(count) {
             return Err(strange());
         }
         let share = extent.len() / count;
