@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::tree::{self, Content as Where, Found, Node, NodeKind, Tree, TreeError};
 use disk::fs::{self, Filesystem, Used};
-use disk::layout::{Content, Layout, Owner, Region};
+use disk::layer::Keys;
+use disk::layout::{Content, Layout, Owner, Region, Visited};
 use disk::memory::BadPlaces;
 use disk::size::Size;
 use disk::source::{BlockSource, ReadError};
-use disk::window::Window;
 
 use crate::event::Cancel;
 use crate::report::DamagedFile;
@@ -80,28 +80,52 @@ impl Search<'_> {
                 content,
             ),
         };
-        let filesystem = match content {
-            Content::Filesystem(filesystem) => filesystem,
-            Content::Layer(_) | Content::Unknown(_) => {
-                return self.note(format!(
-                    "damage: {bytes} are in {place}, whose files cannot be named: its content is not known here"
-                ));
+        let inside = inside(hit, region.extent);
+        let source = self.source;
+        let mut met = 0;
+        region.visit(source, &Keys::none(), &mut |visited| {
+            let hit = (visited.inner)(inside.clone());
+            met += hit.total_bytes();
+            if !hit.is_empty() {
+                self.filesystem(&visited, &hit, number, &place);
             }
+        });
+        let rest = Size(inside.total_bytes().saturating_sub(met));
+        if rest == Size(0) {
+            return;
+        }
+        self.note(match content {
+            Content::Layer(layer) => format!(
+                "damage: {rest} are in {place}, in its {} itself or in volumes whose files cannot be read",
+                layer.kind
+            ),
+            _ => format!(
+                "damage: {rest} are in {place}, whose files cannot be named: its content is not known here"
+            ),
+        });
+    }
+
+    fn filesystem(
+        &mut self,
+        visited: &Visited<'_>,
+        hit: &ExtentMap,
+        number: Option<u32>,
+        place: &str,
+    ) {
+        let filesystem = visited.filesystem;
+        let bytes = Size(hit.total_bytes());
+        let place = match visited.volumes.join("/") {
+            names if names.is_empty() => format!("{place} ({})", filesystem.kind),
+            names => format!("volume {names} on {place} ({})", filesystem.kind),
         };
-        let place = format!("{place} ({})", filesystem.kind);
         let Some(open) = fs::reader_of(&filesystem.kind).and_then(|reader| reader.tree) else {
             return self.note(format!(
                 "damage: {bytes} are in {place}, which has no files that are known here"
             ));
         };
-        let source = self.source;
-        let Some(window) = Window::new(source, region.extent) else {
-            return;
-        };
-        match open(&window) {
+        match open(visited.source) {
             Ok(tree) => {
-                let inside = inside(hit, region.extent);
-                let rest = self.walk(&*tree, &inside, number, &place);
+                let rest = self.walk(&*tree, hit, number, &place);
                 self.records(&rest, filesystem, &place);
             }
             Err(error) => self.note(format!(
