@@ -155,6 +155,20 @@ pub(crate) struct Seen {
 }
 
 pub(crate) fn look(source: &dyn BlockSource) -> Result<Option<Seen>, ReadError> {
+    // The bytes before such a superblock are those of the array, which is looked at by itself: what they look
+    // like is no doubt.
+    match array::linux_behind(source) {
+        Ok(Some(filesystem)) => {
+            return Ok(Some(Seen {
+                reader: &named::READER,
+                filesystem,
+                doubt: None,
+            }));
+        }
+        Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
+        // A place that cannot be read is met again below.
+        Ok(None) | Err(_) => {}
+    }
     let mut found: Option<Seen> = None;
     let mut trouble = None;
     for reader in READERS {
@@ -213,7 +227,7 @@ pub fn array_member(source: &dyn BlockSource) -> Result<Option<String>, ReadErro
 }
 
 /// A UUID as `blkid` prints it; all zeros is none.
-fn uuid(bytes: [u8; 16]) -> Option<String> {
+pub(crate) fn uuid(bytes: [u8; 16]) -> Option<String> {
     let mut printed = String::new();
     for (index, byte) in bytes.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {

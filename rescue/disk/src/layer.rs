@@ -6,6 +6,7 @@
 mod keys;
 mod lvm;
 mod mapping;
+mod md;
 
 use std::fmt;
 
@@ -162,7 +163,7 @@ impl fmt::Debug for Reader {
     }
 }
 
-pub const READERS: &[Reader] = &[lvm::READER];
+pub const READERS: &[Reader] = &[lvm::READER, md::READER];
 
 /// The reader of what a signature was taken for.
 pub fn reader_of(kind: &str) -> Option<&'static Reader> {

@@ -53,12 +53,46 @@ pub fn member(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError>
     Ok(None)
 }
 
-/// The superblock stands at the start (1.1), 4 KiB behind it (1.2), or before the end, in the last 8 KiB (1.0)
-/// or the last 64 KiB (0.90).
+/// The superblock stands at the start (1.1), 4 KiB behind it (1.2), or before the end.
 fn linux(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
+    match linux_at(source, &[0, 4096])? {
+        Some(found) => Ok(Some(found)),
+        None => linux_behind(source),
+    }
+}
+
+/// A member of a Linux RAID whose superblock stands behind its data: in the last 12 KiB (1.0) or the last
+/// 128 KiB (0.90).
+pub fn linux_behind(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     let size = source.size_bytes();
     let near_end = (size & !0xFFF).checked_sub(8 << 10);
-    for at in [Some(0), Some(4096), near_end].into_iter().flatten() {
+    if let Some(found) = linux_at(source, near_end.as_slice())? {
+        return Ok(Some(found));
+    }
+    let Some(at) = (size & !0xFFFF).checked_sub(64 << 10) else {
+        return Ok(None);
+    };
+    let raw = bytes(source, at, 64)?.unwrap_or_default();
+    let fields = Fields(&raw);
+    let word = |index: usize| fields.u32(index * 4).unwrap_or(0);
+    let old = fields.starts_with(0, MD) && word(1) == 0 && matches!(word(2), 90 | 91);
+    Ok(old.then(|| {
+        let mut found = whole("linux_raid_member", size);
+        let words = [word(5), word(13), word(14), word(15)];
+        found.uuid = uuid(
+            words
+                .map(u32::to_be_bytes)
+                .concat()
+                .try_into()
+                .unwrap_or([0; 16]),
+        );
+        found
+    }))
+}
+
+fn linux_at(source: &dyn BlockSource, places: &[u64]) -> Result<Option<Filesystem>, ReadError> {
+    let size = source.size_bytes();
+    for at in places.iter().copied() {
         let Some(raw) = bytes(source, at, 512)? else {
             continue;
         };
@@ -77,11 +111,5 @@ fn linux(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
             return Ok(Some(found));
         }
     }
-    let Some(at) = (size & !0xFFFF).checked_sub(64 << 10) else {
-        return Ok(None);
-    };
-    let raw = bytes(source, at, 16)?.unwrap_or_default();
-    let fields = Fields(&raw);
-    let old = fields.starts_with(0, MD) && fields.u32(4) == Some(0) && fields.u32(8) == Some(90);
-    Ok(old.then(|| whole("linux_raid_member", size)))
+    Ok(None)
 }
