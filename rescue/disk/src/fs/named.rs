@@ -117,7 +117,22 @@ const KNOWN: &[Known] = &[
     ),
     known("squashfs", 0, b"hsqs", None, None),
     known("iso9660", (32 << 10) + 1, b"CD001\x01", None, None),
-    known("ufs", 8192 + 1372, &[0x19, 0x01, 0x54, 0x19], None, None),
+    known(
+        "ufs",
+        (64 << 10) + 1372,
+        &[0x19, 0x01, 0x54, 0x19],
+        None,
+        None,
+    ),
+    known(
+        "ufs",
+        (64 << 10) + 1372,
+        &[0x19, 0x54, 0x01, 0x19],
+        None,
+        None,
+    ),
+    known("ufs", 8192 + 1372, &[0x54, 0x19, 0x01, 0x00], None, None),
+    known("ufs", 8192 + 1372, &[0x00, 0x01, 0x19, 0x54], None, None),
     known(
         "bcachefs",
         4096 + 24,
@@ -142,6 +157,9 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     }
     if let Some(found) = array::member(source)? {
         return Ok(Some(found));
+    }
+    if udf(source)? {
+        return Ok(Some(whole("udf", source.size_bytes())));
     }
     for known in KNOWN {
         if let Some(found) = known.read(source)? {
@@ -203,6 +221,31 @@ fn lvm(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         }
     }
     Ok(None)
+}
+
+/// Of ECMA-167: an NSR descriptor among the volume's first ones, and an anchor in block 256, whatever a block is. A
+/// disc that is ISO 9660 too has both.
+fn udf(source: &dyn BlockSource) -> Result<bool, ReadError> {
+    for block in [2048u64, 512, 1024, 4096] {
+        let Some(anchor) = bytes(source, 256 * block, 16)? else {
+            continue;
+        };
+        // The tag: identifier 2, its own block number in the last four bytes.
+        let tag = Fields(&anchor);
+        if tag.u16(0) != Some(2) || tag.u32(12) != Some(256) {
+            continue;
+        }
+        let step = block.max(2048);
+        for nth in 0..16 {
+            let Some(descriptor) = bytes(source, (32 << 10) + nth * step, 6)? else {
+                break;
+            };
+            if matches!(&descriptor[1..6], b"NSR02" | b"NSR03") {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// LVM writes its identifiers as 6-4-4-4-4-4-6 characters.

@@ -12,6 +12,7 @@ mod made;
 mod own;
 mod peak;
 mod sparse;
+mod summary;
 
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +40,7 @@ fn report(verdicts: &[Verdict]) {
         println!("{verdict}");
         faulty += usize::from(!verdict.faults.is_empty());
     }
+    print!("{}", summary::of(verdicts));
     let compared =
         |wanted: fn(&Compared) -> bool| verdicts.iter().filter(|v| wanted(&v.map)).count();
     let agreeing = compared(|m| matches!(m, Compared::Agrees { .. }));
