@@ -4,7 +4,10 @@
 //! After the btrfs documentation ("On-disk Format") and `include/uapi/linux/btrfs_tree.h`.
 
 mod chunk;
+mod content;
 mod extents;
+mod files;
+mod item;
 mod log;
 mod node;
 mod sums;
@@ -24,7 +27,7 @@ use volume::Volume;
 pub const READER: Reader = Reader {
     name: "btrfs",
     read,
-    tree: None,
+    tree: Some(files::open),
 };
 
 /// Why something cannot be followed.
@@ -33,6 +36,8 @@ enum Trouble {
     Read(ReadError),
     /// A structure contradicts itself or is unknown here; the text says which.
     Refused(String),
+    /// This disk has no copy of a node.
+    Elsewhere,
 }
 
 impl From<ReadError> for Trouble {
@@ -46,6 +51,7 @@ impl fmt::Display for Trouble {
         match self {
             Trouble::Read(error) => error.fmt(f),
             Trouble::Refused(why) => f.write_str(why),
+            Trouble::Elsewhere => f.write_str("its trees lie on other disks too"),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
 
+mod files;
 #[path = "../made/mod.rs"]
 mod made;
 mod mkfs;
 
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::{Basis, State, Used};
+use files::{assert_files, assert_parts};
 use made::{blank, cases, run, run_any, write_at};
 use mkfs::{
     FILL, MIB, PACKAGE, SUMS, array, assert_whole, checked, filled, made, map, mounted, open_size,
@@ -127,7 +129,7 @@ fn every_layout_is_mapped_to_the_extent() {
         let file = made(256 * MIB, options);
         let found = read(&file);
         assert_eq!(*map(&found), listed(&file), "{options:?}");
-        let sums = filled(
+        let files = filled(
             std::slice::from_ref(&file),
             "btrfs -q balance start --full-balance . || true",
         );
@@ -145,8 +147,9 @@ fn every_layout_is_mapped_to_the_extent() {
             let theirs = run_any("blkid", "util-linux", &args, "").1;
             assert_eq!(ours.unwrap_or_default(), theirs.trim(), "{options:?}");
         }
+        assert_files(&file, &files, &format!("{options:?}"));
         let back = restored(&file);
-        assert_whole(&[back], &sums, "", &format!("{options:?}"));
+        assert_whole(&[back], &files.1, "", &format!("{options:?}"));
     });
 }
 
@@ -204,7 +207,7 @@ fn each_disk_of_an_array_is_restored_on_its_own() {
         for (count, options) in &profiles[..share] {
             scope.spawn(move || {
                 let disks = array(*count, 160 * MIB, options);
-                let sums = filled(&disks, "true");
+                let files = filled(&disks, "true");
                 let before = checked(&disks);
                 assert!(before.is_empty() || options[3] == "raid5", "{before}");
                 let exact = options[1].starts_with("raid1") && options[1] != "raid10";
@@ -217,8 +220,11 @@ fn each_disk_of_an_array_is_restored_on_its_own() {
                         found.state
                     );
                 }
+                if exact {
+                    assert_parts(&disks, &files, options[3]);
+                }
                 let back: Vec<_> = disks.iter().map(restored).collect();
-                assert_whole(&back, &sums, &before, &format!("{options:?}"));
+                assert_whole(&back, &files.1, &before, &format!("{options:?}"));
             });
         }
     });

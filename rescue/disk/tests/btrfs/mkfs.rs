@@ -46,12 +46,13 @@ pub fn shell(script: &str) -> String {
     text
 }
 
-/// What a script prints that runs in the mounted filesystem. `$dir` is a folder beside it.
+/// What a script prints that runs in the mounted filesystem, which commits only when told to. `$dir` is a folder
+/// beside it.
 pub fn mounted(disks: &[NamedTempFile], script: &str) -> (String, TempDir) {
     let dir = TempDir::new().unwrap();
     let text = shell(&format!(
         "dir={}; mkdir $dir/mnt; {}; \
-         mount -t btrfs -o ${{options#,}} $loop $dir/mnt; cd $dir/mnt; {script}",
+         mount -t btrfs -o commit=3600$options $loop $dir/mnt; cd $dir/mnt; {script}",
         dir.path().display(),
         attached(disks)
     ));
@@ -72,7 +73,7 @@ fn attached(disks: &[NamedTempFile]) -> String {
 
 /// Files small enough to lie in a node, small, and large; deleted in part; snapshots, reflinks, holes, links.
 pub const FILL: &str = "\
-    mkdir a a/b; btrfs -q subvolume create sub; \
+    mkdir a a/b; btrfs -q subvolume create sub; btrfs -q subvolume create sub/inner; echo within >sub/inner/file; \
     for n in {1..300}; do head -c $((n * 14)) /dev/urandom >a/inline-$n; done; \
     for n in {1..150}; do head -c $((n * 977)) /dev/urandom >a/b/some-$n; done; \
     head -c 14M /dev/urandom >large; sync -f .; \
@@ -84,8 +85,20 @@ pub const FILL: &str = "\
 
 pub const SUMS: &str = "find . -type f -print0 | sort -z | xargs -0 sha256sum";
 
-pub fn filled(disks: &[NamedTempFile], more: &str) -> String {
-    mounted(disks, &format!("({FILL}; {more}) >&2; {SUMS}")).0
+/// A subvolume's name in a snapshot is an empty directory without a time of its own.
+pub const LIST: &str = "find . -mindepth 1 -printf '%y|%s|%Ts|%P|%l\\n' | sed '/|snap.inner|/s/|[0-9]*|snap/|none|snap/'";
+
+/// The files' kinds, sizes and times, and their sums.
+pub fn filled(disks: &[NamedTempFile], more: &str) -> (String, String) {
+    let fill = format!("({FILL}; {more}; sync -f .) >/dev/null");
+    let (text, _) = mounted(disks, &format!("{fill}; {LIST}; echo; {SUMS}"));
+    let (list, sums) = text.rsplit_once("\n\n").unwrap();
+    // What the tools say is behind them.
+    let sums = sums.lines().filter(|line| line.contains("  ./"));
+    (
+        list.to_owned(),
+        sums.map(|sum| format!("{sum}\n")).collect(),
+    )
 }
 
 /// Only what the map holds, on a disk full of ones.

@@ -24,7 +24,7 @@ pub(super) fn used(volume: &Volume<'_>) -> Result<ExtentMap, Trouble> {
     let mut counts = Counts::of(&volume.chunks);
     let everything = || Key::FIRST..=Key::LAST;
     if superblock.has_group_tree() {
-        let Some(groups) = volume.root(BLOCK_GROUP_TREE, Owner(BLOCK_GROUP_TREE))? else {
+        let Some(groups) = volume.root(BLOCK_GROUP_TREE, Owner::Tree(BLOCK_GROUP_TREE))? else {
             return refused("it has no tree of block groups");
         };
         volume.items(groups, everything(), &mut |key, item| {
@@ -34,7 +34,7 @@ pub(super) fn used(volume: &Volume<'_>) -> Result<ExtentMap, Trouble> {
             ON
         })?;
     }
-    let Some(extents) = volume.root(EXTENT_TREE, Owner(EXTENT_TREE))? else {
+    let Some(extents) = volume.root(EXTENT_TREE, Owner::Tree(EXTENT_TREE))? else {
         return refused("it has no tree of extents");
     };
     let mut gather = Gather::new(superblock.sector_size);

@@ -1,13 +1,12 @@
 //! The trees of the log: what was fsynced since the last commit. No record of used addresses has them yet.
 
+use super::item::{EXTENT_DATA, ROOT_ITEM};
 use super::node::{Key, Owner, Pointer};
 use super::volume::{Met, ON, Volume, root_of};
 use super::{Trouble, refused};
 use crate::extent::{Extent, ExtentMap};
 use crate::fields::Fields;
 
-const ROOT_ITEM: u8 = 132;
-const EXTENT_DATA: u8 = 108;
 const REGULAR: u8 = 1;
 const PREALLOCATED: u8 = 2;
 /// Most extents of a log that are kept: 4 MiB of them.

@@ -39,12 +39,16 @@ impl Key {
 
 /// The tree that a node says it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Owner(pub u64);
+pub(super) enum Owner {
+    Tree(u64),
+    /// A snapshot shares the nodes of what it was taken of.
+    Shared,
+}
 
 impl Owner {
-    pub const ROOTS: Owner = Owner(1);
-    pub const CHUNKS: Owner = Owner(3);
-    pub const LOG: Owner = Owner(u64::MAX - 5);
+    pub const ROOTS: Owner = Owner::Tree(1);
+    pub const CHUNKS: Owner = Owner::Tree(3);
+    pub const LOG: Owner = Owner::Tree(u64::MAX - 5);
 }
 
 /// Where a node is, and what its parent knows of it.
@@ -79,7 +83,10 @@ pub(super) fn parse(
         && is(48, pointer.logical)
         && is(80, pointer.generation)
         && fields.u8(100) == Some(pointer.level)
-        && is(88, pointer.owner.0);
+        && match pointer.owner {
+            Owner::Tree(owner) => is(88, owner),
+            Owner::Shared => true,
+        };
     if !expected {
         return refused("a node of its trees is another one than its parent says");
     }

@@ -6,13 +6,13 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::rc::Rc;
 
 use super::chunk::{CHUNK_ITEM, Chunks};
+use super::item::ROOT_ITEM;
 use super::node::{self, Key, Node, Owner, Pointer};
 use super::superblock::Superblock;
 use super::{Trouble, refused};
 use crate::fields::Fields;
 use crate::source::{BlockSource, ReadError};
 
-const ROOT_ITEM: u8 = 132;
 /// Nodes that are kept: 2 MiB of the largest.
 const KEPT: usize = 32;
 
@@ -55,6 +55,7 @@ impl<'a> Volume<'a> {
             }
             ON
         })?;
+        chunks.taken(&system.superblock)?;
         Ok(Volume { chunks, ..system })
     }
 
@@ -125,8 +126,7 @@ impl<'a> Volume<'a> {
                 Err(other) => trouble = trouble.or(Some(other)),
             }
         }
-        let elsewhere = Trouble::Refused("its trees lie on other disks too".into());
-        Err(trouble.unwrap_or(elsewhere))
+        Err(trouble.unwrap_or(Trouble::Elsewhere))
     }
 
     /// Bytes by their address, from the first or the second copy here; `None` where this disk has no such copy.
