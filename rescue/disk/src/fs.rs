@@ -5,6 +5,7 @@
 mod array;
 mod bits;
 mod btrfs;
+mod exfat;
 mod ext;
 mod fat;
 mod gather;
@@ -26,7 +27,7 @@ use tree::{Tree, TreeError};
 /// What a reader found at the start of a partition. Extents and sizes are in bytes from there.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Filesystem {
-    /// As `blkid` names it: `ext2`, `ext3`, `ext4`, `ntfs`, `vfat`, `xfs`, `swap`.
+    /// As `blkid` names it: `ext2`, `ext3`, `ext4`, `ntfs`, `vfat`, `exfat`, `xfs`, `swap`.
     pub kind: String,
     /// What a person calls it where `kind` says less: `FAT12`, `FAT16`, `FAT32`.
     pub variant: Option<String>,
@@ -103,7 +104,7 @@ pub type OpenTree = for<'a> fn(&'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>
 
 /// One filesystem the program knows.
 pub struct Reader {
-    /// Name for messages and tests: `ext`, `ntfs`, `fat`, `xfs`, `swap`.
+    /// Name for messages and tests: `ext`, `ntfs`, `fat`, `exfat`, `xfs`, `swap`.
     pub name: &'static str,
     /// `Ok(None)`: it is not this filesystem. Damage inside one is `Used::Whole` or `State::Dirty`, not an
     /// error; an error is returned only when the bytes themselves could not be had.
@@ -124,6 +125,7 @@ pub const READERS: &[Reader] = &[
     ext::READER,
     ntfs::READER,
     fat::READER,
+    exfat::READER,
     xfs::READER,
     btrfs::READER,
     swap::READER,
@@ -209,6 +211,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "ext2" | "ext3" | "ext4" => "ext",
         "ntfs" => "ntfs",
         "vfat" => "fat",
+        "exfat" => "exfat",
         "xfs" => "xfs",
         "btrfs" => "btrfs",
         "swap" | "swsuspend" => "swap",

@@ -214,6 +214,50 @@ fn fsynced_files_come_back(mkfs: &str, mib: u64, options: &str, said: &str) {
     assert_eq!(found, "40");
 }
 
+#[test]
+fn a_camera_card_comes_back_with_every_file() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path().display();
+    let mounted = |image: &str, before: &str, script: &str| {
+        shell(&format!(
+            "cd {at}; mkdir -p mnt; dev=$(losetup -f --show {image}); \
+             trap 'mountpoint -q mnt && umount mnt; losetup -d $dev' EXIT; {before}; \
+             mount.exfat-fuse $dev mnt >/dev/null; {script}; umount mnt; fsck.exfat -n $dev >&2"
+        ))
+    };
+    full_of_ones(&dir.path().join("card.img"), 80);
+    mounted(
+        "card.img",
+        "mkfs.exfat -c 32K -L CARD $dev >/dev/null",
+        "mkdir mnt/DCIM; for n in $(seq 60); do head -c $((n * 9000)) /dev/urandom >mnt/DCIM/$n.jpg; done; \
+         rm mnt/DCIM/*[258].jpg; head -c 9M /dev/urandom >mnt/clip.mp4; \
+         (cd mnt; find . -type f -print0 | xargs -0 sha256sum) >sums",
+    );
+    let said = expect(dir.path(), &["image", "card.img", ".", "--name", "card"], 0);
+    assert!(
+        said.contains("(exfat): as on the source, 43 files"),
+        "{said}"
+    );
+    full_of_ones(&dir.path().join("back.img"), 80);
+    expect(
+        dir.path(),
+        &[
+            "restore",
+            "card.img.zst",
+            "back.img",
+            "--approve",
+            "back.img",
+        ],
+        0,
+    );
+    let found = mounted(
+        "back.img",
+        "true",
+        "(cd mnt; sha256sum -c ../sums 2>/dev/null | grep -c OK)",
+    );
+    assert_eq!(found, "43");
+}
+
 /// A small filesystem in memory; unmounted when dropped.
 struct Small {
     path: std::path::PathBuf,

@@ -16,6 +16,32 @@ pub fn reader(name: &str, data: &[u8]) {
     examine(name, &MemorySource::new(data.to_vec()));
 }
 
+/// The checksums of the boot region and of the entries of files are put right, so that the numbers behind them are
+/// reached.
+pub fn exfat(data: &[u8]) {
+    let mut bytes = data.to_vec();
+    let shift = bytes.get(108).copied().unwrap_or(0);
+    let sector = 1usize << shift.clamp(9, 12);
+    if let Some((region, sums)) = bytes.get_mut(..12 * sector).map(|b| b.split_at_mut(11 * sector)) {
+        let summed = region.iter().enumerate();
+        let sum = summed
+            .filter(|(at, _)| !matches!(at, 106 | 107 | 112))
+            .fold(0u32, |sum, (_, byte)| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
+        sums.copy_from_slice(&sum.to_le_bytes().repeat(sector / 4));
+    }
+    for at in (24 * sector..bytes.len().saturating_sub(32)).step_by(32) {
+        let end = at + 32 * (1 + usize::from(bytes[at + 1]));
+        if bytes[at] == 0x85 && end <= bytes.len() {
+            let summed = bytes[at..end].iter().enumerate();
+            let sum = summed
+                .filter(|(at, _)| !matches!(at, 2 | 3))
+                .fold(0u16, |sum, (_, byte)| sum.rotate_right(1).wrapping_add(u16::from(*byte)));
+            bytes[at + 2..at + 4].copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+    examine("exfat", &MemorySource::new(bytes));
+}
+
 fn examine(name: &str, source: &dyn BlockSource) {
     let reader = READERS
         .iter()

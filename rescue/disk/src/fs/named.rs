@@ -68,7 +68,6 @@ const KNOWN: &[Known] = &[
         None,
         None,
     ),
-    known("exfat", 3, b"EXFAT   ", None, None),
     known(
         "f2fs",
         1024,
@@ -190,18 +189,9 @@ impl Known {
 
     /// Kinds whose names are not plain bytes.
     fn finish(&self, source: &dyn BlockSource, found: &mut Filesystem) -> Result<(), ReadError> {
-        match self.kind {
-            "f2fs" => {
-                let raw = bytes(source, 1024 + 124, 1024)?.unwrap_or_default();
-                found.label = Some(text_utf16(&raw)).filter(|label| !label.is_empty());
-            }
-            "exfat" => {
-                let raw = bytes(source, 100, 4)?.unwrap_or_default();
-                found.uuid = Fields(&raw)
-                    .u32(0)
-                    .map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xFFFF));
-            }
-            _ => {}
+        if self.kind == "f2fs" {
+            let raw = bytes(source, 1024 + 124, 1024)?.unwrap_or_default();
+            found.label = Some(text_utf16(&raw)).filter(|label| !label.is_empty());
         }
         Ok(())
     }

@@ -64,6 +64,15 @@ impl Facts {
                 let before = (self.number("pc_total")? * block).checked_sub(data)?;
                 (before + self.number("used_clusters")? * cluster, cluster)
             }
+            // The largest cluster that fits is its size; the mapper counts two clusters that it does not mark.
+            "exfat" => {
+                let clusters = self.number("clusters")?;
+                let total = self.number("pc_total")? * block;
+                let cluster = 1 << (total / clusters.max(1)).checked_ilog2()?;
+                let before = total - clusters * cluster;
+                let used = clusters.checked_sub(self.number("free")?)?;
+                (before + (used + 2) * cluster, cluster)
+            }
             _ => return None,
         };
         (own.abs_diff(theirs) <= slack).then_some(map)

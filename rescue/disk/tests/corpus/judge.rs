@@ -22,6 +22,7 @@ const CLAIMED: &[&str] = &[
     "ext4",
     "ntfs",
     "vfat",
+    "exfat",
     "xfs",
     "swap",
     "swsuspend",

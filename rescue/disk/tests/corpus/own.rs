@@ -28,6 +28,13 @@ pub fn images() -> Vec<Verdict> {
             "vfat",
         ),
         (
+            "mkfs.exfat",
+            40 * MIB,
+            &["-c", "8K", "-L", "CLUSTERS"],
+            "exfatprogs",
+            "exfat",
+        ),
+        (
             "mkfs.ext2",
             20 * MIB,
             &["-q", "-L", "two"],
@@ -145,6 +152,14 @@ fn counts(kind: &str, path: &str, told: &str) -> String {
                 .unwrap();
             let cluster = line.split_whitespace().next().unwrap();
             format!("used_clusters={used};clusters={all};cluster={cluster}")
+        }
+        "exfat" => {
+            let text = run("dump.exfat", "exfatprogs", &[path], "");
+            format!(
+                "clusters={};free={}",
+                after(&text, "Total Clusters:"),
+                after(&text, "Free Clusters:")
+            )
         }
         "ntfs" => {
             let text = run("ntfsinfo", "ntfs-3g", &["-m", path], "");
