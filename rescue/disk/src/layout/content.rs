@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::{Extent, ExtentMap};
 use crate::fs::{self, Filesystem, Used};
-use crate::layer::{self, Keys, Layer, Opened};
+use crate::layer::{self, Keys, Layer, Opened, Volume};
 use crate::source::{BlockSource, ReadError};
 use crate::table;
 
 /// Layers on layers that are followed: LVM on LUKS on RAID has three.
 const DEPTH: u32 = 4;
-/// Most extents of all volumes of one layer together: 16 MiB of them. Volumes beyond that are kept whole.
+/// Most extents of all volumes of one partition together: 16 MiB of them. Volumes beyond that are kept whole.
 const EXTENTS: usize = 1 << 20;
+/// Most volumes of one partition that are looked at, those on volumes of others too.
+const VOLUMES: u32 = 4096;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,79 +138,105 @@ pub type Visit<'a> = &'a mut dyn FnMut(Visited<'_>);
 
 /// What stands there. A disk that is gone is an error; a place that cannot be read is not.
 pub(super) fn read(source: &dyn BlockSource, keys: &Keys) -> Result<Content, ReadError> {
-    at_depth(source, keys, DEPTH)
-}
-
-fn at_depth(source: &dyn BlockSource, keys: &Keys, depth: u32) -> Result<Content, ReadError> {
-    match look(source, keys, depth) {
-        Err(ReadError::Gone(what)) => Err(ReadError::Gone(what)),
-        Err(error) => Ok(Content::Unknown(error.to_string())),
-        found => found,
-    }
-}
-
-fn look(source: &dyn BlockSource, keys: &Keys, depth: u32) -> Result<Content, ReadError> {
-    let Some(seen) = fs::look(source)? else {
-        return Ok(Content::Unknown("no filesystem that is known here".into()));
+    let mut look = Look {
+        keys,
+        extents: EXTENTS,
+        volumes: VOLUMES,
     };
-    let layer = layer::read(source, &seen.filesystem, keys)?;
-    let mut content = match layer {
-        Some((_, _)) if depth == 0 => {
-            return Ok(Content::Unknown(
-                "more layers stand on each other than are followed here".into(),
-            ));
-        }
-        Some((mut layer, opened)) => {
-            fill(source, &mut layer, &opened, keys, depth - 1)?;
-            Content::Layer(Box::new(layer))
-        }
-        None => {
-            let mut filesystem = seen.filesystem;
-            fit(&mut filesystem, source.size_bytes());
-            Content::Filesystem(filesystem)
-        }
-    };
-    if let Some(doubt) = seen.doubt {
-        content.make_whole(&doubt);
-    }
-    Ok(content)
+    look.at_depth(source, DEPTH)
 }
 
-/// Reads what is on each volume that its layer leaves to be read, where all its bytes are here.
-fn fill(
-    source: &dyn BlockSource,
-    layer: &mut Layer,
-    opened: &Opened,
-    keys: &Keys,
-    depth: u32,
-) -> Result<(), ReadError> {
-    let mut left = EXTENTS;
-    for volume in &mut layer.volumes {
-        if !volume.is_unread() {
-            continue;
+/// One look at a partition, within the bounds of time and memory.
+struct Look<'a> {
+    keys: &'a Keys,
+    extents: usize,
+    volumes: u32,
+}
+
+impl Look<'_> {
+    fn at_depth(&mut self, source: &dyn BlockSource, depth: u32) -> Result<Content, ReadError> {
+        match self.content(source, depth) {
+            Err(ReadError::Gone(what)) => Err(ReadError::Gone(what)),
+            Err(error) => Ok(Content::Unknown(error.to_string())),
+            found => found,
         }
+    }
+
+    fn content(&mut self, source: &dyn BlockSource, depth: u32) -> Result<Content, ReadError> {
+        let Some(seen) = fs::look(source)? else {
+            return Ok(Content::Unknown("no filesystem that is known here".into()));
+        };
+        let mut content = match layer::read(source, &seen.filesystem, self.keys)? {
+            Some((mut layer, opened)) => {
+                match depth.checked_sub(1) {
+                    Some(depth) => self.fill(source, &mut layer, &opened, depth)?,
+                    None => return Ok(Content::Unknown(DEEP.into())),
+                }
+                Content::Layer(Box::new(layer))
+            }
+            None => {
+                let mut filesystem = seen.filesystem;
+                fit(&mut filesystem, source.size_bytes());
+                Content::Filesystem(filesystem)
+            }
+        };
+        if let Some(doubt) = seen.doubt {
+            content.make_whole(&doubt);
+        }
+        Ok(content)
+    }
+
+    /// Reads what is on each volume that its layer leaves to be read.
+    fn fill(
+        &mut self,
+        source: &dyn BlockSource,
+        layer: &mut Layer,
+        opened: &Opened,
+        depth: u32,
+    ) -> Result<(), ReadError> {
+        for volume in &mut layer.volumes {
+            if volume.is_unread() {
+                volume.content = self.volume(source, volume, opened, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn volume(
+        &mut self,
+        source: &dyn BlockSource,
+        volume: &Volume,
+        opened: &Opened,
+        depth: u32,
+    ) -> Result<Content, ReadError> {
         if !volume.is_complete() {
-            volume.content = Content::Unknown("a part of it is on another disk".into());
-            continue;
+            return Ok(Content::Unknown("a part of it is on another disk".into()));
         }
+        let Some(volumes) = self.volumes.checked_sub(1) else {
+            return Ok(Content::Unknown(MANY.into()));
+        };
+        self.volumes = volumes;
         let inner = opened.volume(source, volume);
         let mut content = match table::read(inner.as_ref()) {
             // A machine of its own lives on it; what else is there may be a remnant.
             Ok(Some(_)) => Content::Unknown("it has a partition table of its own".into()),
-            Ok(None) => at_depth(inner.as_ref(), keys, depth)?,
+            Ok(None) => self.at_depth(inner.as_ref(), depth)?,
             Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
             Err(error) => Content::Unknown(error.to_string()),
         };
-        drop(inner);
-        let count = content.used(volume.size_bytes).count();
-        match left.checked_sub(count) {
-            Some(rest) => left = rest,
+        match self
+            .extents
+            .checked_sub(content.used(volume.size_bytes).count())
+        {
+            Some(extents) => self.extents = extents,
             None => content.make_whole("its used bytes are in too many pieces"),
         }
-        volume.content = content;
+        Ok(content)
     }
-    Ok(())
 }
+
+const DEEP: &str = "more layers stand on each other than are followed here";
+const MANY: &str = "there are more volumes than are looked at here";
 
 /// A filesystem that does not fit its partition proves nothing free; the tail behind a smaller one is kept.
 fn fit(filesystem: &mut Filesystem, size_bytes: u64) {

@@ -1,11 +1,12 @@
 //! Members of Linux RAID: superblocks written by the description in md_p.h, which mdadm and blkid must agree with.
 
 use disk::extent::ExtentMap;
-use disk::layer::Layer;
-use disk::layout::Layout;
+use disk::fs::recognise;
+use disk::layer::{Keys, Layer};
+use disk::layout::{Content, Layout};
 use tempfile::NamedTempFile;
 
-use crate::made::{self, blank, open, run, write_at};
+use crate::made::{blank, open, run, write_at};
 use crate::{MIB, all_of, ext4, extent, is_sound, kind, layer_of, put};
 
 pub const SIZE: u64 = 64 * MIB;
@@ -499,12 +500,12 @@ fn lvm_on_a_raid_is_followed_to_its_filesystem() {
     lvm.volume("root", "32m", &[]);
     put(&lvm.files[0], MIB, &all_of(&ext4(32 * MIB)));
     let file = blank(SIZE);
-    made::write_at(&file, 0, &vec![0xA5; usize::try_from(SIZE).unwrap()]);
+    write_at(&file, 0, &vec![0xA5; usize::try_from(SIZE).unwrap()]);
     put_all(&file, MIB, &all_of(&lvm.files[0]));
     write_at(&file, 4096, &one_two().bytes());
     let layer = layer_of(&open(&file));
     is_sound(&layer, SIZE);
-    let disk::layout::Content::Layer(inner) = &layer.volumes[0].content else {
+    let Content::Layer(inner) = &layer.volumes[0].content else {
         panic!("{layer:?}");
     };
     assert_eq!(inner.kind, "LVM2_member");
@@ -512,14 +513,14 @@ fn lvm_on_a_raid_is_followed_to_its_filesystem() {
     assert!(layer.used().total_bytes() < 20 * MIB);
     let layout = Layout::read(&open(&file)).unwrap();
     let mut seen = Vec::new();
-    layout.regions[0].visit(
-        &open(&file),
-        &disk::layer::Keys::none(),
-        &mut |source, found| {
-            let again = disk::fs::recognise(source).unwrap().unwrap().1;
-            assert_eq!(again.uuid, found.uuid);
-            seen.push(found.kind.clone());
-        },
-    );
+    layout.regions[0].visit(&open(&file), &Keys::none(), &mut |visited| {
+        let again = recognise(visited.source).unwrap().unwrap().1;
+        assert_eq!(again.uuid, visited.filesystem.uuid);
+        assert_eq!(visited.volumes, ["pc:data", "root"]);
+        // Its superblock, through both layers.
+        let there = (visited.inner)([extent(2 * MIB + 1024, 1024)].into_iter().collect());
+        assert_eq!(there, [extent(1024, 1024)].into_iter().collect());
+        seen.push(visited.filesystem.kind.clone());
+    });
     assert_eq!(seen, ["ext4"]);
 }
