@@ -15,7 +15,7 @@ fn rescue(directory: &Path, words: &[&str]) -> Output {
 }
 
 /// Runs a job that must end with this code, and returns what it said.
-fn expect(directory: &Path, words: &[&str], code: i32) -> String {
+pub fn expect(directory: &Path, words: &[&str], code: i32) -> String {
     let output = rescue(directory, words);
     let said = format!(
         "{}{}",

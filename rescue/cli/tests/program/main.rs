@@ -5,6 +5,7 @@
 mod files;
 mod flow;
 mod killed;
+mod layers;
 mod licences;
 mod made;
 mod words;
