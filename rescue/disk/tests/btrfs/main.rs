@@ -6,15 +6,14 @@ mod files;
 #[path = "../made/mod.rs"]
 mod made;
 mod mkfs;
+mod restore;
 
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::{Basis, State, Used};
 use files::{assert_files, assert_parts};
 use made::{blank, cases, run, run_any, write_at};
-use mkfs::{
-    FILL, MIB, PACKAGE, SUMS, array, assert_whole, checked, filled, made, map, mounted, open_size,
-    read, restored,
-};
+use mkfs::{FILL, MIB, PACKAGE, SUMS, array, filled, made, mounted};
+use restore::{assert_whole, checked, map, open_size, read, restored};
 use tempfile::NamedTempFile;
 
 fn progs(args: &[&str], file: &NamedTempFile) -> String {
