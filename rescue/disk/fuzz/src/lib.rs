@@ -147,14 +147,7 @@ pub fn sparse(name: &str, data: &[u8]) {
     }
     let mut disk = Sectors(sectors);
     if name == "btrfs" {
-        // The superblock, then the node it says the chunks begin in.
-        disk.put_sum_right(64 << 10, 4096);
-        let mut root = [0; 8];
-        let read = disk.read_at((64 << 10) + 0x58, &mut root);
-        let root = u64::from_le_bytes(root);
-        if read.is_ok() && root < SPARSE_BYTES {
-            disk.put_sum_right(root / 512 * 512, 16384);
-        }
+        disk.put_nodes_right();
     }
     examine(name, &disk);
 }
@@ -166,6 +159,26 @@ const SPARSE_BYTES: u64 = 320 << 20;
 struct Sectors(BTreeMap<u64, [u8; SECTOR]>);
 
 impl Sectors {
+    /// Every block of btrfs that carries the filesystem's identity: the superblocks and all nodes.
+    fn put_nodes_right(&mut self) {
+        let mut superblock = [0; 0x98];
+        if self.read_at(64 << 10, &mut superblock).is_err() {
+            return;
+        }
+        let size = superblock[0x94..].try_into().map(u32::from_le_bytes);
+        let size = size.expect("four bytes are four bytes");
+        let len = if [4096, 8192, 16384, 32768, 65536].contains(&size) { size } else { 4096 };
+        let ours = |(number, bytes): (&u64, &[u8; SECTOR])| {
+            let is_node = *number % 8 == 0 && bytes[32..48] == superblock[32..48];
+            is_node.then_some((number * SECTOR as u64, &bytes[0x40..0x48] == b"_BHRfS_M"))
+        };
+        let found: Vec<_> = self.0.iter().filter_map(ours).collect();
+        for (at, is_superblock) in found {
+            let len = if is_superblock { 4096 } else { len };
+            self.put_sum_right(at, usize::try_from(len).expect("64 KiB at most"));
+        }
+    }
+
     /// btrfs has the sum of a block in its first bytes; `at` is the start of a sector.
     fn put_sum_right(&mut self, at: u64, len: usize) {
         let mut block = vec![0; len];
