@@ -24,6 +24,7 @@ const CLAIMED: &[&str] = &[
     "vfat",
     "exfat",
     "xfs",
+    "btrfs",
     "swap",
     "swsuspend",
     "crypto_LUKS",
