@@ -7,6 +7,7 @@ mod disks;
 mod grow;
 mod jobs;
 mod memory;
+mod power_cut;
 mod pulled;
 mod screens;
 mod system;
@@ -46,6 +47,10 @@ pub const TESTS: &[Test] = &[
     always(
         "source_pulled_while_it_is_imaged",
         pulled::source_pulled_while_it_is_imaged,
+    ),
+    always(
+        "what_was_fsynced_before_a_power_cut_is_in_the_image",
+        power_cut::what_was_fsynced_before_a_power_cut_is_in_the_image,
     ),
     always(
         "clone_grows_the_last_ext4_partition",

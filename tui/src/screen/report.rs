@@ -138,6 +138,10 @@ impl ReportPage {
         }
         lines.extend(unreadable(report, theme, columns));
         lines.extend(damaged(report, theme, columns));
+        for read in report.filesystems.iter().filter(|r| !r.notes.is_empty()) {
+            let words = theme.clean(&read.to_string());
+            lines.extend(text::paragraph("  ", &words, theme.plain(), columns));
+        }
         for note in &report.notes {
             lines.extend(text::paragraph(
                 "  ",
@@ -211,17 +215,7 @@ fn facts(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
     };
     let plain = |value: String| (value, theme.plain());
     let mut rows = vec![("Verified", verified)];
-    // The name of the row stands before its first line only.
-    let mut name = "Read again";
-    for filesystem in &report.filesystems {
-        let style = if filesystem.is_good() {
-            theme.good()
-        } else {
-            theme.bad()
-        };
-        rows.push((name, (filesystem.to_string(), style)));
-        name = "";
-    }
+    rows.extend(read_again(report, theme));
     rows.push(("Unreadable", lost));
     rows.push(("Read", plain(Size(report.read_bytes).to_string())));
     rows.push(("Written", plain(Size(report.written_bytes).to_string())));
@@ -243,6 +237,27 @@ fn facts(report: &Report, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         .flat_map(|(name, (value, style))| {
             text::paragraph(&text::fit(name, 12), &theme.clean(&value), style, columns)
         })
+        .collect()
+}
+
+/// One row where all is well; otherwise each filesystem that is not.
+fn read_again(report: &Report, theme: Theme) -> Vec<(&'static str, (String, Style))> {
+    let all = &report.filesystems;
+    let bad: Vec<_> = all.iter().filter(|read| !read.is_good()).collect();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    if bad.is_empty() {
+        let files = all.iter().map(|read| read.files).sum();
+        let words = format!(
+            "{}, {}: all as on the source",
+            counted(all.len() as u64, "filesystem"),
+            counted(files, "file")
+        );
+        return vec![("Read again", (words, theme.good()))];
+    }
+    bad.into_iter()
+        .map(|read| ("Read again", (read.to_string(), theme.bad())))
         .collect()
 }
 

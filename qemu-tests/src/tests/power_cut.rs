@@ -1,0 +1,106 @@
+//! The power fails while files are written: what had been fsynced is in the image, and comes back.
+
+use std::time::Duration;
+
+use crate::drive::{Bus, Drive};
+use crate::failure::{Outcome, ensure};
+use crate::firmware::Firmware;
+use crate::lab::{Lab, digest};
+use crate::machine::Machine;
+use crate::shell::Shell;
+use crate::tests::grow::{job, wait_for_disks};
+use crate::tests::system::{SWITCHED_OFF_WITHIN, script, store};
+
+/// As `disks/cut` numbers them; each is its module's name.
+const KINDS: &[&str] = &[
+    "ext4", "ext3", "xfs", "btrfs", "f2fs", "vfat", "exfat", "ntfs3",
+];
+const FILES: usize = 40;
+const SIZE_MIB: u64 = 930;
+const WITHIN: Duration = Duration::from_secs(300);
+
+pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome {
+    let disk = lab.blank("cut.img", SIZE_MIB)?;
+    script("cut", &[&disk])?;
+    let (store, target) = (store(lab)?, lab.blank("target.img", SIZE_MIB)?);
+    let sums = cut_off(lab, &disk)?;
+    let whole = digest(&disk)?;
+
+    let machine = Machine::new(Firmware::Bios)
+        .kernel(lab.image.kernel(""))
+        .job("rescue.shell=ttyS1\n")
+        .drive(Drive::new(Bus::Ahci, &disk, "CUT-0001"))
+        .drive(Drive::new(Bus::Nvme, &store, "STORE-0002"))
+        .drive(Drive::new(Bus::Virtio, &target, "TARGET-7A21"));
+    let mut running = lab.start(&machine)?;
+    let mut shell = running.shell()?;
+    wait_for_disks(&mut shell, &["CUT-0001", "STORE-0002", "TARGET-7A21"])?;
+    let disks = shell.run("rescue disks | grep -A14 CUT-0001")?;
+    job(
+        &mut shell,
+        "rescue image serial:CUT-0001 label:STORE --name cut",
+    )?;
+    job(
+        &mut shell,
+        "rescue restore label:STORE/cut.img.zst serial:TARGET-7A21 --approve 7A21",
+    )?;
+    let mut told = Vec::new();
+    for (nth, kind) in KINDS.iter().enumerate() {
+        mount(&mut shell, "/dev/vda", nth + 1, kind)?;
+        let now = shell.run("cd /mnt && sha256sum f*; cd / && umount /mnt")?;
+        let there = sums[nth].lines().filter(|line| now.contains(*line));
+        told.push(format!("{kind} {} of {FILES}", there.count()));
+    }
+    println!("  after the restore: {}", told.join(", "));
+    shell.leave("poweroff")?;
+    running.ended(SWITCHED_OFF_WITHIN)?;
+    ensure(digest(&disk)? == whole, || "the source has changed".into())?;
+    let all = format!("{FILES} of {FILES}");
+    ensure(told.iter().all(|one| one.ends_with(&all)), || {
+        format!("files are lost: {}; the disk was {disks}", told.join(", "))
+    })
+}
+
+/// Files are written and fsynced on every filesystem, others are being written when the machine loses its power.
+fn cut_off(lab: &Lab, disk: &std::path::Path) -> Outcome<Vec<String>> {
+    let machine = Machine::new(Firmware::Bios)
+        .kernel(lab.image.kernel(""))
+        .job("rescue.shell=ttyS1\n")
+        .drive(Drive::new(Bus::Virtio, disk, "CUT-0001"));
+    let mut running = lab.start(&machine)?;
+    let mut shell = running.shell()?;
+    wait_for_disks(&mut shell, &["CUT-0001"])?;
+    let mut sums = Vec::new();
+    for (nth, kind) in KINDS.iter().enumerate() {
+        mount(&mut shell, "/dev/vda", nth + 1, kind)?;
+        let at = format!("/cut{nth}");
+        shell.run(&format!(
+            "mkdir {at} && mount --move /mnt {at} && cd {at} && for n in $(seq {FILES}); do \
+             dd if=/dev/urandom of=f$n bs=64k count=4 conv=fsync 2>/dev/null; done; cd /"
+        ))?;
+        sums.push(shell.run(&format!("cd {at} && sha256sum f*; cd /"))?);
+    }
+    // Not one of these is asked for again; they only keep every journal open.
+    for nth in 0..KINDS.len() {
+        shell.run(&format!(
+            "cd /cut{nth} && dd if=/dev/urandom of=late bs=64k count=8 2>/dev/null; cd /"
+        ))?;
+    }
+    drop(running);
+    Ok(sums)
+}
+
+/// The live system keeps disks read-only and looks at them now and then: it may do so between the two commands, and
+/// a journal cannot be replayed then.
+fn mount(shell: &mut Shell, disk: &str, number: usize, kind: &str) -> Outcome {
+    let command = format!(
+        "mkdir -p /mnt; modprobe {kind} 2>/dev/null; for n in 1 2 3; do \
+         blockdev --setrw {disk}; blockdev --setrw {disk}{number}; \
+         mount -t {kind} {disk}{number} /mnt 2>&1 && break; sleep 2; done; \
+         grep -q ' /mnt ' /proc/mounts || {{ dmesg | tail -4; false; }}"
+    );
+    let answer = shell.ask_within(&command, WITHIN)?;
+    ensure(answer.code == 0, || {
+        format!("{kind} cannot be mounted: {}", answer.text)
+    })
+}
