@@ -91,12 +91,13 @@ fn cut_off(lab: &Lab, disk: &std::path::Path) -> Outcome<Vec<String>> {
 }
 
 /// The live system keeps disks read-only and looks at them now and then: it may do so between the two commands, and
-/// a journal cannot be replayed then.
+/// a journal cannot be replayed then. The kernel's NTFS mounts what was not unmounted only when it is forced to.
 fn mount(shell: &mut Shell, disk: &str, number: usize, kind: &str) -> Outcome {
+    let options = if kind == "ntfs3" { "-o force" } else { "" };
     let command = format!(
         "mkdir -p /mnt; modprobe {kind} 2>/dev/null; for n in 1 2 3; do \
          blockdev --setrw {disk}; blockdev --setrw {disk}{number}; \
-         mount -t {kind} {disk}{number} /mnt 2>&1 && break; sleep 2; done; \
+         mount -t {kind} {options} {disk}{number} /mnt 2>&1 && break; sleep 2; done; \
          grep -q ' /mnt ' /proc/mounts || {{ dmesg | tail -4; false; }}"
     );
     let answer = shell.ask_within(&command, WITHIN)?;
