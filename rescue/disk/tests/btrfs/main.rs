@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
 
+mod features;
 mod files;
 #[path = "../made/mod.rs"]
 mod made;
@@ -35,15 +36,8 @@ fn after(line: &str, word: &str) -> Option<u64> {
         .ok()
 }
 
-/// What btrfs-progs lists of a filesystem whose chunks each lie on this one disk, once or twice.
-fn listed(file: &NamedTempFile) -> ExtentMap {
-    let node = progs(&["dump-super"], file);
-    let node = node
-        .lines()
-        .find_map(|line| line.strip_prefix("nodesize"))
-        .unwrap();
-    let node: u64 = node.trim().parse().unwrap();
-    // Start, length and the places of each chunk.
+/// Start, length and the places of each chunk.
+pub fn chunks(file: &NamedTempFile) -> Vec<(u64, u64, Vec<u64>)> {
     let mut chunks: Vec<(u64, u64, Vec<u64>)> = Vec::new();
     for line in progs(&["dump-tree", "-t", "chunk"], file).lines() {
         if let Some((_, key)) = line.split_once("CHUNK_ITEM ") {
@@ -63,6 +57,18 @@ fn listed(file: &NamedTempFile) -> ExtentMap {
         }
     }
     assert!(chunks.len() >= 2);
+    chunks
+}
+
+/// What btrfs-progs lists of a filesystem whose chunks each lie on this one disk, once or twice.
+fn listed(file: &NamedTempFile) -> ExtentMap {
+    let node = progs(&["dump-super"], file);
+    let node = node
+        .lines()
+        .find_map(|line| line.strip_prefix("nodesize"))
+        .unwrap();
+    let node: u64 = node.trim().parse().unwrap();
+    let chunks = chunks(file);
     let mut used = vec![Extent::new(0, MIB), Extent::new(64 * MIB, 64 << 10)];
     let mut extents = 0;
     for line in progs(&["dump-tree", "-t", "extent"], file).lines() {

@@ -57,7 +57,7 @@ pub fn attached(disks: &[NamedTempFile]) -> String {
 
 /// Files small enough to lie in a node, small, and large; deleted in part; snapshots, reflinks, holes, links.
 pub const FILL: &str = "\
-    mkdir a a/b; btrfs -q subvolume create sub; btrfs -q subvolume create sub/inner; echo within >sub/inner/file; \
+    mkdir a a/b; echo >' a name  ';  btrfs -q subvolume create sub; btrfs -q subvolume create sub/inner; echo within >sub/inner/file; \
     for n in {1..300}; do head -c $((n * 14)) /dev/urandom >a/inline-$n; done; \
     for n in {1..150}; do head -c $((n * 977)) /dev/urandom >a/b/some-$n; done; \
     head -c 14M /dev/urandom >large; sync -f .; \

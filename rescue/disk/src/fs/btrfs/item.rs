@@ -1,7 +1,7 @@
 //! The items of files: inodes, names in directories, and where bytes lie.
 
 use super::node::Key;
-use crate::fields::{Fields, text};
+use crate::fields::Fields;
 use crate::fs::tree::NodeKind;
 
 pub(super) const INODE_ITEM: u8 = 1;
@@ -42,8 +42,14 @@ pub(super) struct Name {
 }
 
 impl Name {
+    /// As it can be printed and joined with `/`; what cannot is replaced.
     pub fn shown(&self) -> String {
-        text(&self.raw)
+        let printable = |c: char| match c.is_control() || c == '/' {
+            true => char::REPLACEMENT_CHARACTER,
+            false => c,
+        };
+        let name = String::from_utf8_lossy(&self.raw);
+        name.chars().map(printable).collect()
     }
 }
 
