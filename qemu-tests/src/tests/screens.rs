@@ -80,7 +80,9 @@ fn image(seat: &mut Seat) -> Outcome {
     // Nothing that is there is overwritten, so there is no word to type.
     seat.press(Key::Enter)?;
     let report = finish(seat, "Done. The image is complete.")?;
-    let source = report.iter().find(|row| row.contains("source  "));
+    let source = report
+        .iter()
+        .find(|row| row.contains("source ") && row.contains("SOURCE-0001,"));
     ensure(
         source.is_some_and(|row| row.split_whitespace().any(|word| word == "0")),
         || {
