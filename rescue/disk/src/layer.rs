@@ -4,6 +4,7 @@
 //! One layer a file in `layer/`, one line in [`READERS`].
 
 mod keys;
+mod luks;
 mod lvm;
 mod mapping;
 mod md;
@@ -12,7 +13,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use keys::{Keys, Secret};
+pub use keys::{Keys, Limits, Secret};
 pub use mapping::{Mapped, Mapping, Piece};
 
 use crate::extent::{Extent, ExtentMap};
@@ -46,8 +47,19 @@ pub struct Volume {
     pub name: String,
     pub uuid: Option<String>,
     pub size_bytes: u64,
+    /// What is stored together: with a part of it the rest is kept.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub granule: u32,
     pub mapping: Mapping,
     pub content: Content,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(granule: &u32) -> bool {
+    *granule == 1
 }
 
 impl Layer {
@@ -91,6 +103,7 @@ impl Volume {
             name,
             uuid: None,
             size_bytes,
+            granule: one(),
             mapping,
             content: Content::Unknown(why),
         }
@@ -110,7 +123,10 @@ impl Volume {
         if self.content.whole().is_some() || !self.is_complete() {
             return self.mapping.everything().collect();
         }
-        self.mapping.outer(&self.content.used(self.size_bytes))
+        let used = self.content.used(self.size_bytes);
+        let granule = u64::from(self.granule.max(1));
+        self.mapping
+            .outer(&used.aligned_out(granule, self.size_bytes))
     }
 }
 
@@ -163,7 +179,7 @@ impl fmt::Debug for Reader {
     }
 }
 
-pub const READERS: &[Reader] = &[lvm::READER, md::READER];
+pub const READERS: &[Reader] = &[lvm::READER, md::READER, luks::READER];
 
 /// The reader of what a signature was taken for.
 pub fn reader_of(kind: &str) -> Option<&'static Reader> {

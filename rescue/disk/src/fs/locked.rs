@@ -1,4 +1,4 @@
-//! Encrypted volumes: LUKS and BitLocker are named, and kept whole as long as nobody unlocks them.
+//! Encrypted volumes: LUKS and BitLocker are named; [`crate::layer`] unlocks them.
 
 use crate::fields::{Fields, text};
 use crate::fs::{Filesystem, Reader, State, Used};
@@ -46,6 +46,10 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
 
 fn read_second(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     let size_bytes = source.size_bytes();
+    if size_bytes >= 512 && read_vec(source, 0, 6)? == LUKS {
+        // It has its first one, and was met already.
+        return Ok(None);
+    }
     for at in LUKS2_SECOND_AT {
         if at + 512 > size_bytes {
             break;

@@ -149,6 +149,10 @@ pub fn write_at(file: &NamedTempFile, offset: u64, bytes: &[u8]) {
     file.as_file().write_all_at(bytes, offset).unwrap();
 }
 
+pub fn all_of(file: &NamedTempFile) -> Vec<u8> {
+    std::fs::read(file.path()).unwrap()
+}
+
 pub fn read_at(file: &NamedTempFile, offset: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     file.as_file().read_exact_at(&mut bytes, offset).unwrap();
