@@ -7,6 +7,7 @@ mod bits;
 mod btrfs;
 mod exfat;
 mod ext;
+mod f2fs;
 mod fat;
 mod gather;
 mod locked;
@@ -126,6 +127,7 @@ pub const READERS: &[Reader] = &[
     ntfs::READER,
     fat::READER,
     exfat::READER,
+    f2fs::READER,
     xfs::READER,
     btrfs::READER,
     swap::READER,
@@ -212,6 +214,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "ntfs" => "ntfs",
         "vfat" => "fat",
         "exfat" => "exfat",
+        "f2fs" => "f2fs",
         "xfs" => "xfs",
         "btrfs" => "btrfs",
         "swap" | "swsuspend" => "swap",

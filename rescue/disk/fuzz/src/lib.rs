@@ -149,6 +149,18 @@ pub fn sparse(name: &str, data: &[u8]) {
     if name == "btrfs" {
         disk.put_nodes_right();
     }
+    if name == "f2fs" {
+        // Both ends of the two checkpoint packs behind the superblock's.
+        for pack in [512 * 4096, 1024 * 4096] {
+            let mut blocks = [0; 4];
+            let read = disk.read_at(pack + 136, &mut blocks);
+            let last = u64::from(u32::from_le_bytes(blocks)).clamp(1, 512) - 1;
+            if read.is_ok() {
+                disk.put_checkpoint_right(pack);
+                disk.put_checkpoint_right(pack + last * 4096);
+            }
+        }
+    }
     examine(name, &disk);
 }
 
@@ -176,6 +188,18 @@ impl Sectors {
         for (at, is_superblock) in found {
             let len = if is_superblock { 4096 } else { len };
             self.put_sum_right(at, usize::try_from(len).expect("64 KiB at most"));
+        }
+    }
+
+    /// A checkpoint of F2FS has its sum in its last four bytes.
+    fn put_checkpoint_right(&mut self, at: u64) {
+        let mut block = [0; 4096];
+        if self.read_at(at, &mut block).is_ok() {
+            let mut hasher = crc32fast::Hasher::new_with_initial(!0xF2F5_2010);
+            hasher.update(&block[..4092]);
+            let sum = (!hasher.finalize()).to_le_bytes();
+            let last = self.0.entry(at / 512 + 7).or_insert([0; SECTOR]);
+            last[508..].copy_from_slice(&sum);
         }
     }
 

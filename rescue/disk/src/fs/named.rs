@@ -2,7 +2,7 @@
 //!
 //! A line a kind, named as libblkid names it. A signature is long enough that it does not stand there by chance.
 
-use crate::fields::{Fields, text, text_utf16};
+use crate::fields::{Fields, text};
 use crate::fs::array;
 use crate::fs::{Filesystem, Reader, State, Used, uuid};
 use crate::source::{BlockSource, ReadError, read_vec};
@@ -66,13 +66,6 @@ const KNOWN: &[Known] = &[
         0x10_0000,
         &[0x0D, 0xD0, 0x01, 0xC0],
         None,
-        None,
-    ),
-    known(
-        "f2fs",
-        1024,
-        &[0x10, 0x20, 0xF5, 0xF2],
-        Some(1024 + 108),
         None,
     ),
     known("apfs", 32, b"NXSB", Some(72), None),
@@ -183,17 +176,7 @@ impl Known {
             let raw = bytes(source, at, len)?;
             found.label = raw.map(|raw| text(&raw)).filter(|label| !label.is_empty());
         }
-        self.finish(source, &mut found)?;
         Ok(Some(found))
-    }
-
-    /// Kinds whose names are not plain bytes.
-    fn finish(&self, source: &dyn BlockSource, found: &mut Filesystem) -> Result<(), ReadError> {
-        if self.kind == "f2fs" {
-            let raw = bytes(source, 1024 + 124, 1024)?.unwrap_or_default();
-            found.label = Some(text_utf16(&raw)).filter(|label| !label.is_empty());
-        }
-        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ const CLAIMED: &[&str] = &[
     "ntfs",
     "vfat",
     "exfat",
+    "f2fs",
     "xfs",
     "btrfs",
     "swap",
