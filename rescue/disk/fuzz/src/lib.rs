@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use disk::extent::ExtentMap;
 use disk::fs::{READERS, tree};
 use disk::geometry::Geometry;
-use disk::layout::Layout;
+use disk::layout::{Content, Layout};
 use disk::memory::MemorySource;
 use disk::source::{BlockSource, ReadError};
 use disk::systems;
@@ -96,6 +97,84 @@ pub fn layout(data: &[u8]) {
         });
         assert_eq!(end, source.size_bytes());
         let _ = systems::of(&source, &layout);
+    }
+}
+
+/// The text of a volume group on a physical volume whose sums are right.
+pub fn lvm(text: &[u8]) {
+    const AREA: usize = 4096;
+    let mut bytes = vec![0; 1 << 20];
+    let Some(room) = bytes.get_mut(AREA + 512..AREA + 512 + text.len()) else {
+        return;
+    };
+    room.copy_from_slice(text);
+    let sum = |bytes: &[u8]| {
+        let mut hasher = crc32fast::Hasher::new_with_initial(!0xF597_A6CF);
+        hasher.update(bytes);
+        (!hasher.finalize()).to_le_bytes()
+    };
+    let text_sum = sum(text);
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    let (area, size, start) = (AREA as u64, 252u64 << 10, 256u64 << 10);
+    for (at, field) in [(8, 1), (72, 1 << 20), (80, start), (112, area), (120, size)] {
+        put(512 + at, &field.to_le_bytes());
+    }
+    put(512, b"LABELONE");
+    put(512 + 20, b"\x20\0\0\0LVM2 001");
+    put(512 + 32, &b"PV".repeat(16));
+    put(AREA + 4, b" LVM2 x[5A%r0N*>\x01\0\0\0");
+    for (at, field) in [(24, area), (32, size), (40, 512), (48, text.len() as u64)] {
+        put(AREA + at, &field.to_le_bytes());
+    }
+    put(AREA + 56, &text_sum);
+    let label = sum(&bytes[512 + 20..1024]);
+    bytes[512 + 16..512 + 20].copy_from_slice(&label);
+    let header = sum(&bytes[AREA + 4..AREA + 512]);
+    bytes[AREA..AREA + 4].copy_from_slice(&header);
+    layers(&MemorySource::new(bytes));
+}
+
+/// The superblock of a member of a Linux RAID, its sum put right, at each of the places where one can be.
+pub fn mdraid(data: &[u8]) {
+    const SIZE: usize = 512 << 10;
+    for (at, sum_at) in [(0, 216), (4096, 216), (SIZE - 8192, 216), (SIZE - 65536, 152)] {
+        let mut raw = data.to_vec();
+        raw.resize(4096, 0);
+        if sum_at == 216 {
+            raw[144..152].copy_from_slice(&(at as u64 / 512).to_le_bytes());
+        }
+        raw[sum_at..sum_at + 4].fill(0);
+        let devices = usize::from(u16::from_le_bytes([raw[220], raw[221]]));
+        let len = if sum_at == 216 { (256 + devices * 2).min(4096) } else { 4096 };
+        let words = raw[..len].chunks(4).map(|word| {
+            let mut all = [0; 4];
+            all[..word.len()].copy_from_slice(word);
+            u64::from(u32::from_le_bytes(all))
+        });
+        let total: u64 = words.sum();
+        let folded = (total & 0xFFFF_FFFF) + (total >> 32);
+        raw[sum_at..sum_at + 4].copy_from_slice(&folded.to_le_bytes()[..4]);
+        let mut bytes = vec![0; SIZE];
+        bytes[at..at + 4096].copy_from_slice(&raw);
+        layers(&MemorySource::new(bytes));
+    }
+}
+
+/// Nothing that a layer or one of its volumes keeps is called free.
+fn layers(source: &dyn BlockSource) {
+    let layout = Layout::read(source).expect("a disk in memory can be read");
+    for region in &layout.regions {
+        let Some(Content::Layer(layer)) = region.content() else {
+            continue;
+        };
+        let used = layer.used();
+        assert!(used.end() <= source.size_bytes());
+        assert!(layer.own.difference(&used).is_empty());
+        for volume in &layer.volumes {
+            let inner = volume.content.used(volume.size_bytes);
+            let outer = ExtentMap::from(volume.mapping.outer(&inner));
+            assert!(outer.difference(&used).is_empty());
+        }
     }
 }
 
