@@ -11,6 +11,8 @@ const MD: &[u8] = &[0xFC, 0x4E, 0x2B, 0xA9];
 
 /// Signatures at an offset from the start or, negative, from the end.
 const FIRMWARE: &[(&str, i64, &[u8])] = &[
+    // Dynamic disks of Windows: the database that says where volumes are stands behind all partitions.
+    ("ldm", 6 * 512, b"PRIVHEAD"),
     ("isw_raid_member", -1024, b"Intel Raid ISM Cfg Sig. "),
     ("ddf_raid_member", -512, &[0xDE, 0x11, 0xDE, 0x11]),
     ("nvidia_raid_member", -1024, b"NVIDIA  "),
