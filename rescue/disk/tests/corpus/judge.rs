@@ -30,6 +30,8 @@ const CLAIMED: &[&str] = &[
     "swsuspend",
     "crypto_LUKS",
     "BitLocker",
+    "LVM2_member",
+    "linux_raid_member",
 ];
 /// Their group descriptors are wrong: a bad checksum, or a group marked as never used that holds blocks, as
 /// e2fsck says. The reference believes them; here such a group is used as a whole.
