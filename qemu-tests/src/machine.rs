@@ -113,13 +113,15 @@ impl Machine {
         self
     }
 
-    /// Starts it. `folder` takes its sockets and logs.
+    /// Starts it. `folder` takes its logs.
     ///
     /// # Errors
     /// When QEMU is missing or refuses the machine.
     pub fn start(&self, folder: &Path, accelerator: &str) -> Outcome<Running> {
         fs::create_dir_all(folder).doing(folder.display())?;
-        let words = self.arguments(folder, accelerator)?;
+        // A socket's path has at most 107 bytes (unix(7)), a clone's may be longer. Once connected it is not needed.
+        let sockets = tempfile::tempdir().doing("a folder for sockets")?;
+        let words = self.arguments(folder, sockets.path(), accelerator)?;
         fs::write(folder.join("qemu.words"), words.join("\n")).doing("qemu.words")?;
         let log = File::create(folder.join("qemu.log")).doing("qemu.log")?;
         let process = Command::new("qemu-system-x86_64")
@@ -129,10 +131,10 @@ impl Machine {
             .stderr(log)
             .spawn()
             .doing("qemu-system-x86_64 cannot be started; install the package qemu-system-x86")?;
-        Running::meet(process, folder)
+        Running::meet(process, folder, sockets.path())
     }
 
-    fn arguments(&self, folder: &Path, accelerator: &str) -> Outcome<Vec<String>> {
+    fn arguments(&self, folder: &Path, sockets: &Path, accelerator: &str) -> Outcome<Vec<String>> {
         let mut words = self.firmware.arguments(folder)?;
         let memory = self.memory_mib.to_string();
         let plain = [
@@ -156,7 +158,7 @@ impl Machine {
             "qemu-xhci,id=xhci",
         ];
         words.extend(plain.map(str::to_owned));
-        words.extend(self.lines(folder));
+        words.extend(self.lines(folder, sockets));
         if self.keyboard == Keyboard::Usb {
             words.extend(["-device", "usb-kbd,bus=xhci.0"].map(str::to_owned));
         }
@@ -185,8 +187,8 @@ impl Machine {
     }
 
     /// QMP, and the serial lines with their logs.
-    fn lines(&self, folder: &Path) -> Vec<String> {
-        let socket = |name: &str| format!("{},server=on,wait=off", folder.join(name).display());
+    fn lines(&self, folder: &Path, sockets: &Path) -> Vec<String> {
+        let socket = |name: &str| format!("{},server=on,wait=off", sockets.join(name).display());
         let mut words = vec!["-qmp".to_owned(), format!("unix:{}", socket("qmp"))];
         for line in ["serial0", "serial1"] {
             let log = folder.join(format!("{line}.log"));
@@ -225,11 +227,11 @@ pub struct Running {
 }
 
 impl Running {
-    fn meet(mut process: Child, folder: &Path) -> Outcome<Self> {
+    fn meet(mut process: Child, folder: &Path, sockets: &Path) -> Outcome<Self> {
         let met: Outcome<_> = (|| {
-            let qmp = Qmp::connect(&folder.join("qmp"))?;
-            let console = Serial::connect(&folder.join("serial0"), End::Terminal)?;
-            let second = Serial::connect(&folder.join("serial1"), End::Plain)?;
+            let qmp = Qmp::connect(&sockets.join("qmp"))?;
+            let console = Serial::connect(&sockets.join("serial0"), End::Terminal)?;
+            let second = Serial::connect(&sockets.join("serial1"), End::Plain)?;
             Ok((qmp, console, second))
         })();
         match met {

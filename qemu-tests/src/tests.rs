@@ -11,6 +11,7 @@ mod power_cut;
 mod pulled;
 mod screens;
 mod system;
+mod volumes;
 
 use crate::runner::{Test, When};
 
@@ -51,6 +52,10 @@ pub const TESTS: &[Test] = &[
     always(
         "what_was_fsynced_before_a_power_cut_is_in_the_image",
         power_cut::what_was_fsynced_before_a_power_cut_is_in_the_image,
+    ),
+    always(
+        "what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image",
+        volumes::what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image,
     ),
     always(
         "clone_grows_the_last_ext4_partition",

@@ -46,18 +46,27 @@ pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome
     )?;
     let mut told = Vec::new();
     for (nth, kind) in KINDS.iter().enumerate() {
-        mount(&mut shell, "/dev/vda", nth + 1, kind)?;
-        let now = shell.run("cd /mnt && sha256sum f*; cd / && umount /mnt")?;
-        let there = sums[nth].lines().filter(|line| now.contains(*line));
-        told.push(format!("{kind} {} of {FILES}", there.count()));
+        mount(&mut shell, &format!("/dev/vda{}", nth + 1), kind)?;
+        told.push(there(&mut shell, kind, &sums[nth])?);
     }
-    println!("  after the restore: {}", told.join(", "));
     shell.leave("poweroff")?;
     running.ended(SWITCHED_OFF_WITHIN)?;
     ensure(digest(&disk)? == whole, || "the source has changed".into())?;
-    let all = format!("{FILES} of {FILES}");
+    assert_all(&told, &disks)
+}
+
+/// How many of the files are in `/mnt` as they were.
+pub(super) fn there(shell: &mut Shell, what: &str, sums: &str) -> Outcome<String> {
+    let now = shell.run("cd /mnt && sha256sum f*; cd / && umount /mnt")?;
+    let count = sums.lines().filter(|line| now.contains(*line)).count();
+    Ok(format!("{what} {count} of {FILES}"))
+}
+
+pub(super) fn assert_all(told: &[String], disk: &str) -> Outcome {
+    println!("  after the restore: {}", told.join(", "));
+    let all = format!(" {FILES} of {FILES}");
     ensure(told.iter().all(|one| one.ends_with(&all)), || {
-        format!("files are lost: {}; the disk was {disks}", told.join(", "))
+        format!("files are lost: {}; the disk was {disk}", told.join(", "))
     })
 }
 
@@ -72,32 +81,42 @@ fn cut_off(lab: &Lab, disk: &std::path::Path) -> Outcome<Vec<String>> {
     wait_for_disks(&mut shell, &["CUT-0001"])?;
     let mut sums = Vec::new();
     for (nth, kind) in KINDS.iter().enumerate() {
-        mount(&mut shell, "/dev/vda", nth + 1, kind)?;
-        let at = format!("/cut{nth}");
-        shell.run(&format!(
-            "mkdir {at} && mount --move /mnt {at} && cd {at} && for n in $(seq {FILES}); do \
-             dd if=/dev/urandom of=f$n bs=64k count=4 conv=fsync 2>/dev/null; done; cd /"
-        ))?;
-        sums.push(shell.run(&format!("cd {at} && sha256sum f*; cd /"))?);
+        mount(&mut shell, &format!("/dev/vda{}", nth + 1), kind)?;
+        sums.push(written(&mut shell, nth)?);
     }
-    // Not one of these is asked for again; they only keep every journal open.
-    for nth in 0..KINDS.len() {
-        shell.run(&format!(
-            "cd /cut{nth} && dd if=/dev/urandom of=late bs=64k count=8 2>/dev/null; cd /"
-        ))?;
-    }
+    write_late(&mut shell, KINDS.len())?;
     drop(running);
     Ok(sums)
 }
 
+/// Moves what is mounted out of the way, and writes and fsyncs files on it; their sums.
+pub(super) fn written(shell: &mut Shell, nth: usize) -> Outcome<String> {
+    let at = format!("/cut{nth}");
+    shell.run(&format!(
+        "mkdir {at} && mount --move /mnt {at} && cd {at} && for n in $(seq {FILES}); do \
+         dd if=/dev/urandom of=f$n bs=64k count=4 conv=fsync 2>/dev/null; done; cd /"
+    ))?;
+    shell.run(&format!("cd {at} && sha256sum f*; cd /"))
+}
+
+/// Not one of these is asked for again; they only keep every journal open.
+pub(super) fn write_late(shell: &mut Shell, count: usize) -> Outcome {
+    for nth in 0..count {
+        shell.run(&format!(
+            "cd /cut{nth} && dd if=/dev/urandom of=late bs=64k count=8 2>/dev/null; cd /"
+        ))?;
+    }
+    Ok(())
+}
+
 /// The live system keeps disks read-only and looks at them now and then: it may do so between the two commands, and
 /// a journal cannot be replayed then. The kernel's NTFS mounts what was not unmounted only when it is forced to.
-fn mount(shell: &mut Shell, disk: &str, number: usize, kind: &str) -> Outcome {
+pub(super) fn mount(shell: &mut Shell, device: &str, kind: &str) -> Outcome {
     let options = if kind == "ntfs3" { "-o force" } else { "" };
     let command = format!(
         "mkdir -p /mnt; modprobe {kind} 2>/dev/null; for n in 1 2 3; do \
-         blockdev --setrw {disk}; blockdev --setrw {disk}{number}; \
-         mount -t {kind} {options} {disk}{number} /mnt 2>&1 && break; sleep 2; done; \
+         for b in /dev/vda* {device}; do blockdev --setrw $b; done; \
+         mount -t {kind} {options} {device} /mnt 2>&1 && break; sleep 2; done; \
          grep -q ' /mnt ' /proc/mounts || {{ dmesg | tail -4; false; }}"
     );
     let answer = shell.ask_within(&command, WITHIN)?;

@@ -106,26 +106,7 @@ impl ReportPage {
     fn lines(&self, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         let report = &self.report;
         let mut lines = outcome(report, self.task, theme, columns);
-        match &self.saved {
-            Saved::NotYet => {}
-            Saved::At(path) => {
-                let words = format!("The report is saved as {path}");
-                lines.extend(text::paragraph(
-                    "",
-                    &theme.clean(&words),
-                    theme.good(),
-                    columns,
-                ));
-            }
-            Saved::Failed(why) => {
-                lines.extend(text::paragraph(
-                    "! ",
-                    &theme.clean(why),
-                    theme.bad(),
-                    columns,
-                ));
-            }
-        }
+        lines.extend(self.saved.lines(theme, columns));
         lines.push(Line::raw(""));
         lines.extend(facts(report, theme, columns));
         lines.push(Line::raw(""));
@@ -166,6 +147,17 @@ impl ReportPage {
             columns,
         ));
         lines
+    }
+}
+
+impl Saved {
+    fn lines(&self, theme: Theme, columns: usize) -> Vec<Line<'static>> {
+        let (mark, words, style) = match self {
+            Saved::NotYet => return Vec::new(),
+            Saved::At(path) => ("", format!("The report is saved as {path}"), theme.good()),
+            Saved::Failed(why) => ("! ", why.clone(), theme.bad()),
+        };
+        text::paragraph(mark, &theme.clean(&words), style, columns)
     }
 }
 
