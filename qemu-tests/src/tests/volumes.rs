@@ -75,7 +75,8 @@ pub fn what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image(lab: &Lab)
     assert_all(&told, &disks)
 }
 
-/// The disk is `/dev/vda`; `tool NAME …` runs a tool of the other one.
+/// The disk is `/dev/vda`; `tool NAME …` runs a tool of the other one, again where the live system made the disk
+/// read-only in between.
 fn with_tools(lab: &Lab, disk: &Path, tools: &Path) -> Outcome<(Running, Shell)> {
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
@@ -90,7 +91,8 @@ fn with_tools(lab: &Lab, disk: &Path, tools: &Path) -> Outcome<(Running, Shell)>
          for at in dev proc sys; do mount --bind /$at /tools/$at; done; \
          mount -t tmpfs none /tools/run; mount -t tmpfs none /tools/tmp; printf %s '{KEY}' >/tools/tmp/key; \
          modprobe dm-mod; modprobe dm-crypt; \
-         tool() {{ for b in /dev/vda*; do blockdev --setrw $b; done; chroot /tools /bin/$@ 2>&1; }}"
+         tool() {{ for n in 1 2 3; do for b in /dev/vda*; do blockdev --setrw $b; done; \
+         chroot /tools /bin/$@ 2>&1 && return; sleep 2; done; false; }}"
     ))?;
     Ok((running, shell))
 }
