@@ -13,6 +13,7 @@ mod gather;
 mod locked;
 mod named;
 mod ntfs;
+mod overlay;
 mod swap;
 pub mod tree;
 mod xfs;

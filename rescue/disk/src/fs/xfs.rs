@@ -11,7 +11,6 @@ mod inode;
 mod item;
 mod log;
 mod logged;
-mod overlay;
 mod record;
 mod replay;
 mod superblock;
@@ -20,7 +19,7 @@ mod used;
 
 use std::fmt;
 
-use crate::fs::{Basis, Filesystem, Reader, State, Used};
+use crate::fs::{Basis, Filesystem, Reader, State, Used, overlay};
 use crate::source::{BlockSource, ReadError};
 use group::View;
 use log::{Ending, Log};

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::geometry::Geometry;
 use crate::source::{BlockSource, ReadError};
 
-/// XFS logs buffers in pieces of this size (`XFS_BLF_CHUNK`).
+/// XFS logs buffers in pieces of this size (`XFS_BLF_CHUNK`); what HFS+ logs is a multiple of it.
 pub(super) const PIECE: u64 = 128;
 const PIECE_BYTES: usize = 128;
 /// Most pieces kept: 12 MiB of them.
