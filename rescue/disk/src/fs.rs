@@ -10,6 +10,7 @@ mod ext;
 mod f2fs;
 mod fat;
 mod gather;
+mod hfsplus;
 mod locked;
 mod named;
 mod ntfs;
@@ -131,6 +132,7 @@ pub const READERS: &[Reader] = &[
     f2fs::READER,
     xfs::READER,
     btrfs::READER,
+    hfsplus::READER,
     swap::READER,
     named::READER,
     locked::SECOND,
@@ -218,6 +220,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "f2fs" => "f2fs",
         "xfs" => "xfs",
         "btrfs" => "btrfs",
+        "hfsplus" => "hfsplus",
         "swap" | "swsuspend" => "swap",
         _ => return None,
     };

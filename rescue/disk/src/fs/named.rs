@@ -69,8 +69,6 @@ const KNOWN: &[Known] = &[
         None,
     ),
     known("apfs", 32, b"NXSB", Some(72), None),
-    known("hfsplus", 1024, b"H+\x00\x04", None, None),
-    known("hfsplus", 1024, b"HX\x00\x05", None, None),
     known("ReFS", 3, b"ReFS\0\0\0\0", None, None),
     known(
         "jfs",

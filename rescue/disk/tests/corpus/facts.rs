@@ -57,6 +57,8 @@ impl Facts {
                     .checked_sub(self.number("fdblocks")?)?;
                 (used * self.number("blocksize")?, 0)
             }
+            // The mapper counts by the volume header, and marks by the bitmap.
+            "hfsplus" => (map.total_bytes(), 0),
             // fsck counts clusters only; what is before them is used in any case.
             "vfat" if self.get("VERSION") != Some("FAT12") => {
                 let cluster = self.number("cluster")?;

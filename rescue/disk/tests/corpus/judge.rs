@@ -26,6 +26,7 @@ const CLAIMED: &[&str] = &[
     "f2fs",
     "xfs",
     "btrfs",
+    "hfsplus",
     "swap",
     "swsuspend",
     "crypto_LUKS",
