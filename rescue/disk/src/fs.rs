@@ -18,6 +18,7 @@ mod overlay;
 mod swap;
 pub mod tree;
 mod xfs;
+mod zfs;
 
 use std::fmt;
 

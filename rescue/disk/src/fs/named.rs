@@ -3,8 +3,8 @@
 //! A line a kind, named as libblkid names it. A signature is long enough that it does not stand there by chance.
 
 use crate::fields::{Fields, text};
-use crate::fs::array;
 use crate::fs::{Filesystem, Reader, State, Used, uuid};
+use crate::fs::{array, zfs};
 use crate::source::{BlockSource, ReadError, read_vec};
 
 pub const READER: Reader = Reader {
@@ -46,20 +46,6 @@ const KNOWN: &[Known] = &[
         BCACHE,
         Some(4096 + 40),
         Some((4096 + 72, 32)),
-    ),
-    known(
-        "zfs_member",
-        128 << 10,
-        &[0x0C, 0xB1, 0xBA, 0, 0, 0, 0, 0],
-        None,
-        None,
-    ),
-    known(
-        "zfs_member",
-        128 << 10,
-        &[0, 0, 0, 0, 0, 0xBA, 0xB1, 0x0C],
-        None,
-        None,
     ),
     known(
         "VMFS_volume_member",
@@ -146,6 +132,9 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         return Ok(Some(found));
     }
     if let Some(found) = array::member(source)? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = zfs::member(source)? {
         return Ok(Some(found));
     }
     if udf(source)? {

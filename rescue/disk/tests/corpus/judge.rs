@@ -33,6 +33,7 @@ const CLAIMED: &[&str] = &[
     "BitLocker",
     "LVM2_member",
     "linux_raid_member",
+    "zfs_member",
 ];
 /// Their group descriptors are wrong: a bad checksum, or a group marked as never used that holds blocks, as
 /// e2fsck says. The reference believes them; here such a group is used as a whole.
