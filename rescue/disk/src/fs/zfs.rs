@@ -53,7 +53,8 @@ fn names(list: Fields<'_>) -> Option<(String, u64)> {
         return None;
     }
     let (mut at, mut name, mut pool) = (12, None, None);
-    while let (None, size @ 1..) = (name.as_ref().zip(pool), list.be32(at)? as usize) {
+    while name.is_none() || pool.is_none() {
+        let size = list.be32(at)? as usize;
         let pair = Fields(list.bytes(at, size)?);
         let key_len = pair.be32(8)? as usize;
         let key = pair.bytes(12, key_len)?;
