@@ -2,54 +2,106 @@
 
 mod check;
 mod completions;
+mod cp;
 mod disks;
 mod info;
 mod job;
+mod keys;
 mod ls;
 mod man;
 mod map;
 mod verify;
 
+use disk::layer::Keys;
+use disk::layout::Layout;
+use disk::source::BlockSource;
 use engine::host::{Disk, Host};
-use engine::request::{Action, DiskName, Options, Request};
+use engine::request::{DiskName, Unlock};
+use engine::unlock::{self, Trouble};
 use serde::Serialize;
 
-use crate::words::Command;
+use crate::words::{Command, KeyWords};
 use crate::{Exit, Streams};
 
 pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
     match command {
-        Command::Disks { files, output } => disks::run(&files, &output, streams),
-        Command::Image(w) => job::run(w.request(), &w.consent, &w.output, streams),
-        Command::Restore(w) => job::run(w.request(), &w.consent, &w.output, streams),
-        Command::Clone(w) => job::run(w.request(), &w.consent, &w.output, streams),
+        Command::Disks {
+            files,
+            keys,
+            output,
+        } => unlocking(&keys, streams, |unlock, streams| {
+            disks::run(&files, &unlock.keys, &output, streams)
+        }),
+        Command::Image(w) => unlocking(&w.keys, streams, |unlock, streams| {
+            job::run(w.request(unlock), &w.consent, &w.output, streams)
+        }),
+        Command::Restore(w) => unlocking(&w.keys, streams, |unlock, streams| {
+            job::run(w.request(unlock), &w.consent, &w.output, streams)
+        }),
+        Command::Clone(w) => unlocking(&w.keys, streams, |unlock, streams| {
+            job::run(w.request(unlock), &w.consent, &w.output, streams)
+        }),
         Command::Verify {
             against,
             disk,
+            keys,
             output,
-        } => verify::run(against, disk, &output, streams),
-        Command::Ls { from, path, output } => ls::run(&from, &path, &output, streams),
+        } => unlocking(&keys, streams, |unlock, streams| {
+            verify::run(against, disk, unlock, &output, streams)
+        }),
+        Command::Ls {
+            from,
+            path,
+            keys,
+            output,
+        } => unlocking(&keys, streams, |unlock, streams| {
+            ls::run(&from, &path, &unlock.keys, &output, streams)
+        }),
         Command::Cp {
             from,
             paths,
             to,
+            keys,
             live,
             output,
-        } => {
-            let request = Request {
-                action: Action::Extract { from, paths, to },
-                options: Options {
-                    liveness: live.liveness(),
-                    ..Options::default()
-                },
-            };
-            job::run_without_consent(request, &output, streams)
-        }
+        } => unlocking(&keys, streams, |unlock, streams| {
+            cp::run((from, paths, to), unlock, &live, &output, streams)
+        }),
         Command::Check { image, output } => check::run(image, &output, streams),
         Command::Info { image, output } => info::run(&image, &output, streams),
-        Command::Map { source } => map::run(&source, streams),
+        Command::Map { source, keys } => unlocking(&keys, streams, |unlock, streams| {
+            map::run(&source, &unlock.keys, streams)
+        }),
         Command::Completions { shell } => completions::run(shell, streams),
         Command::Man { directory } => man::run(&directory, streams),
+    }
+}
+
+/// Runs with the keys that these words name.
+fn unlocking(
+    words: &KeyWords,
+    streams: &mut Streams<'_>,
+    run: impl FnOnce(Unlock, &mut Streams<'_>) -> Exit,
+) -> Exit {
+    match keys::get(words, streams) {
+        Ok(unlock) => run(unlock, streams),
+        Err((exit, sentence)) => end(exit, &sentence, streams),
+    }
+}
+
+/// What is on a disk, its encrypted volumes opened as far as the keys go.
+fn opened(
+    disk: &Disk,
+    host: &dyn Host,
+    keys: &Keys,
+) -> Result<(Box<dyn BlockSource>, Layout), (Exit, String)> {
+    let title = disk.path.display();
+    let source = host.open_source(&disk.identity);
+    let source = source.map_err(|error| (Exit::Fault, error.to_string()))?;
+    match unlock::layout(&*source, keys) {
+        Ok(layout) => Ok((source, layout)),
+        Err(trouble @ Trouble::Read(_)) => Err((Exit::Fault, format!("{title}: {trouble}"))),
+        Err(trouble @ Trouble::Locked(_)) => Err((Exit::Refused, format!("{title}: {trouble}"))),
     }
 }
 

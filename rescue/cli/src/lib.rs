@@ -6,6 +6,7 @@ mod command;
 mod consent;
 mod exit;
 mod progress;
+mod secret;
 pub mod terminal;
 mod words;
 
@@ -14,6 +15,7 @@ use std::io::Write;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use zeroize::Zeroizing;
 
 pub use exit::Exit;
 use words::Words;
@@ -24,12 +26,17 @@ pub struct Streams<'a> {
     pub err: &'a mut (dyn Write + Send),
     /// Asks a person for a line; `None` where there is no terminal to ask on.
     pub ask: Option<&'a mut Ask<'a>>,
+    /// Likewise for a line that is not shown.
+    pub ask_secret: Option<&'a mut AskSecret<'a>>,
     /// Whether `err` is a terminal, where a progress line may be drawn over the last one.
     pub live: Live,
 }
 
 /// Shows a question and returns the line that was typed.
 pub type Ask<'a> = dyn FnMut(&str) -> std::io::Result<String> + 'a;
+
+/// [`Ask`] for what nobody else may see.
+pub type AskSecret<'a> = dyn FnMut(&str) -> std::io::Result<Zeroizing<Vec<u8>>> + 'a;
 
 impl std::fmt::Debug for Streams<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
-use crate::{Ask, Live, Streams, run};
+use crate::{Ask, AskSecret, Live, Streams, run, secret};
 
 /// Everything `rescue` does with these words, without its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -27,6 +27,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             out: &mut std::io::stdout(),
             err: &mut std::io::stderr(),
             ask: asked.then_some(&mut ask as &mut Ask<'_>),
+            ask_secret: asked.then_some(&mut secret::ask as &mut AskSecret<'_>),
             live,
         },
     );

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use engine::request::{
-    Action, Coverage, DiskName, Growth, Liveness, Options, Origin, Place, Request, Verification,
+    Action, Coverage, DiskName, Growth, Liveness, Options, Origin, Place, Request, Unlock,
+    Verification,
 };
 
 /// Get a drive out alive: clone, image and restore whole disks, the source never written
@@ -40,6 +41,8 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         files: Vec<DiskName>,
         #[command(flatten)]
+        keys: KeyWords,
+        #[command(flatten)]
         output: Output,
     },
 
@@ -47,7 +50,8 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         rescue image serial:S3Z9NB0K /mnt/backup --name laptop\n  \
         rescue image /dev/nvme0n1 label:BACKUP/pcs --name office --level 3\n  \
-        rescue image old.img . --name old --exact\n\n\
+        rescue image old.img . --name old --exact\n  \
+        rescue image /dev/sda /mnt/backup --name secret --unlock\n\n\
         The image is STORE/NAME.img.zst; `zstd -dc` turns it back into the raw disk.\n\
         An interrupted job goes on when the same command is given again.")]
     Image(ImageWords),
@@ -74,6 +78,8 @@ pub enum Command {
         #[arg(value_name = "IMAGE|DISK")]
         against: Origin,
         disk: DiskName,
+        #[command(flatten)]
+        keys: KeyWords,
         #[command(flatten)]
         output: Output,
     },
@@ -107,6 +113,8 @@ pub enum Command {
         #[arg(default_value = "")]
         path: String,
         #[command(flatten)]
+        keys: KeyWords,
+        #[command(flatten)]
         output: Output,
     },
 
@@ -124,6 +132,8 @@ pub enum Command {
         /// A directory that is there
         to: Place,
         #[command(flatten)]
+        keys: KeyWords,
+        #[command(flatten)]
         live: InUse,
         #[command(flatten)]
         output: Output,
@@ -132,7 +142,11 @@ pub enum Command {
     /// Prints the used map of a disk as a GNU ddrescue map file: + used, ? not
     #[command(after_help = "Example:\n  \
         rescue map /dev/sda > used.map && ddrescue -m used.map /dev/sda copy.img rescue.map")]
-    Map { source: DiskName },
+    Map {
+        source: DiskName,
+        #[command(flatten)]
+        keys: KeyWords,
+    },
 
     /// Prints completions for a shell
     #[command(after_help = "Example:\n  rescue completions bash > /etc/bash_completion.d/rescue")]
@@ -157,6 +171,8 @@ pub struct ImageWords {
     #[arg(long)]
     pub note: Option<String>,
     #[command(flatten)]
+    pub keys: KeyWords,
+    #[command(flatten)]
     pub coverage: Extent,
     #[command(flatten)]
     pub live: InUse,
@@ -172,7 +188,7 @@ pub struct ImageWords {
 }
 
 impl ImageWords {
-    pub fn request(&self) -> Request {
+    pub fn request(&self, unlock: Unlock) -> Request {
         Request {
             action: Action::Image {
                 source: self.source.clone(),
@@ -180,6 +196,7 @@ impl ImageWords {
                 name: self.name.clone(),
             },
             options: Options {
+                unlock,
                 level: self.level,
                 note: self.note.clone(),
                 coverage: self.coverage.coverage(),
@@ -197,6 +214,8 @@ pub struct RestoreWords {
     pub image: Place,
     pub destination: DiskName,
     #[command(flatten)]
+    pub keys: KeyWords,
+    #[command(flatten)]
     pub growth: Grow,
     #[command(flatten)]
     pub verification: Check,
@@ -209,13 +228,14 @@ pub struct RestoreWords {
 }
 
 impl RestoreWords {
-    pub fn request(&self) -> Request {
+    pub fn request(&self, unlock: Unlock) -> Request {
         Request {
             action: Action::Restore {
                 image: self.image.clone(),
                 destination: self.destination.clone(),
             },
             options: Options {
+                unlock,
                 growth: self.growth.growth(),
                 verification: self.verification.verification(),
                 map: self.map.path(),
@@ -229,6 +249,8 @@ impl RestoreWords {
 pub struct CloneWords {
     pub source: DiskName,
     pub destination: DiskName,
+    #[command(flatten)]
+    pub keys: KeyWords,
     #[command(flatten)]
     pub coverage: Extent,
     #[command(flatten)]
@@ -246,13 +268,14 @@ pub struct CloneWords {
 }
 
 impl CloneWords {
-    pub fn request(&self) -> Request {
+    pub fn request(&self, unlock: Unlock) -> Request {
         Request {
             action: Action::Clone {
                 source: self.source.clone(),
                 destination: self.destination.clone(),
             },
             options: Options {
+                unlock,
                 coverage: self.coverage.coverage(),
                 liveness: self.live.liveness(),
                 growth: self.growth.growth(),
@@ -262,6 +285,18 @@ impl CloneWords {
             },
         }
     }
+}
+
+/// Of encrypted volumes on what is read.
+#[derive(Args, Debug)]
+pub struct KeyWords {
+    /// Opens encrypted volumes with the bytes of this file, all of them; - is standard input
+    #[arg(long = "key-file", value_name = "FILE")]
+    pub key_files: Vec<PathBuf>,
+    /// Asks for the passphrases or recovery keys of encrypted volumes. What is used in them is copied as it
+    /// stands, still encrypted; without a key they are taken whole
+    #[arg(long)]
+    pub unlock: bool,
 }
 
 #[derive(Args, Debug)]

@@ -57,6 +57,8 @@ pub enum State {
     Hibernated,
     /// Encrypted and not unlocked.
     Locked,
+    /// Encrypted, and read with its key.
+    Unlocked,
 }
 
 impl fmt::Display for State {
@@ -66,6 +68,7 @@ impl fmt::Display for State {
             State::Dirty(why) => write!(f, "dirty: {why}"),
             State::Hibernated => f.write_str("hibernated"),
             State::Locked => f.write_str("locked"),
+            State::Unlocked => f.write_str("unlocked"),
         }
     }
 }

@@ -75,6 +75,11 @@ impl Layer {
         carrier.map_or_else(ExtentMap::new, |carrier| used.within(carrier).collect())
     }
 
+    /// Whether it has a key at all.
+    pub fn is_encrypted(&self) -> bool {
+        reader_of(&self.kind).is_some_and(|reader| reader.unlock.is_some())
+    }
+
     /// How it is opened again, to read the files in its volumes. `None` while it is locked.
     pub fn open(&self, source: &dyn BlockSource, keys: &Keys) -> Option<Opened> {
         let reader = reader_of(&self.kind)?;

@@ -8,7 +8,7 @@ pub use content::{Content, Visit, Visited};
 
 use crate::extent::{Extent, ExtentMap};
 use crate::geometry::Geometry;
-use crate::layer::Keys;
+use crate::layer::{Keys, Layer};
 use crate::source::{BlockSource, ReadError, read_vec};
 use crate::table::{self, Partition, Role, Table};
 use crate::window::Window;
@@ -84,6 +84,13 @@ impl Layout {
     pub fn owner_of(&self, offset: u64) -> Option<&Region> {
         let at = self.regions.partition_point(|r| r.extent.end() <= offset);
         self.regions.get(at).filter(|r| r.extent.contains(offset))
+    }
+
+    /// Every layer that has a key, open or not.
+    pub fn encrypted(&self) -> impl Iterator<Item = &Layer> {
+        let contents = self.regions.iter().filter_map(Region::content);
+        let layers = contents.flat_map(Content::layers);
+        layers.filter(|layer| layer.is_encrypted())
     }
 
     pub fn partitions(&self) -> impl Iterator<Item = (&Partition, &Content)> {

@@ -26,6 +26,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use disk::extent::ExtentMap;
+use disk::layer::Keys;
 use disk::size::Size;
 
 pub use pipeline::Threads;
@@ -92,6 +93,11 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// What opens encrypted volumes.
+    fn keys(&self) -> &Keys {
+        &self.plan.request.options.unlock.keys
+    }
+
     fn begun(&self) -> Report {
         Report {
             used_bytes: self.plan.used_bytes,

@@ -21,3 +21,4 @@ pub mod report;
 pub mod request;
 mod state;
 pub mod transport;
+pub mod unlock;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use disk::layer::{Keys, Secret};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// One job. Its `Display` is the command line that asks for it.
@@ -86,6 +87,22 @@ pub struct Options {
     pub liveness: Liveness,
     /// A note for the image's manifest.
     pub note: Option<String>,
+    pub unlock: Unlock,
+}
+
+/// What opens encrypted volumes of what is read. Only where it came from is ever shown or written down.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Unlock {
+    pub keys: Keys,
+    /// The files that keys came from.
+    pub files: Vec<PathBuf>,
+}
+
+impl Unlock {
+    fn was_asked(&self) -> bool {
+        let typed = |secret: &Secret| matches!(secret, Secret::Passphrase(_));
+        self.keys.iter().any(typed)
+    }
 }
 
 impl Default for Options {
@@ -98,6 +115,7 @@ impl Default for Options {
             verification: Verification::ReadBack,
             liveness: Liveness::AtRest,
             note: None,
+            unlock: Unlock::default(),
         }
     }
 }
@@ -236,8 +254,13 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("rescue ")?;
-        match &self.action {
+        write!(f, "rescue {}{}", self.action, self.options)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Action::Clone {
                 source,
                 destination,
@@ -270,27 +293,39 @@ impl fmt::Display for Request {
             }
             Action::Check { image } => write!(f, "check {}", quoted(image))?,
         }
+        Ok(())
+    }
+}
+
+/// Those that are not as usual, each after a space.
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let usual = Options::default();
-        let options = &self.options;
-        if options.level != usual.level {
-            write!(f, " --level {}", options.level)?;
+        if self.level != usual.level {
+            write!(f, " --level {}", self.level)?;
         }
-        if options.coverage == Coverage::Exact {
+        if self.coverage == Coverage::Exact {
             f.write_str(" --exact")?;
         }
-        if options.growth == Growth::LastPartition {
+        if self.growth == Growth::LastPartition {
             f.write_str(" --grow")?;
         }
-        if options.verification == Verification::Skip {
+        if self.verification == Verification::Skip {
             f.write_str(" --no-verify")?;
         }
-        if options.liveness == Liveness::Live {
+        if self.liveness == Liveness::Live {
             f.write_str(" --live")?;
         }
-        if let Some(map) = &options.map {
+        for file in &self.unlock.files {
+            write!(f, " --key-file {}", quoted(file.display()))?;
+        }
+        if self.unlock.was_asked() {
+            f.write_str(" --unlock")?;
+        }
+        if let Some(map) = &self.map {
             write!(f, " --map {}", quoted(map.display()))?;
         }
-        if let Some(note) = &options.note {
+        if let Some(note) = &self.note {
             write!(f, " --note {}", quoted(note))?;
         }
         Ok(())

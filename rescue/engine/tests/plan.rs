@@ -7,6 +7,7 @@ mod scene;
 
 use std::path::{Path, PathBuf};
 
+use disk::layer::{Keys, Secret};
 use engine::event::{Cancel, Silent};
 use engine::fake::{Call, FakeDisk, FakeHost, FakeStore};
 use engine::host::{Host, MountMode, Use};
@@ -35,6 +36,7 @@ each_has_a_test! {
     NotFound: a_disk_that_is_not_there,
     Ambiguous: two_disks_of_one_serial,
     SourceUnreadable: a_source_that_gives_nothing,
+    Locked: keys_that_open_nothing,
     SourceInUse: a_source_that_is_mounted_for_writing,
     DestinationIsSource: the_source_as_its_own_destination,
     TooSmall: a_destination_that_is_too_small,
@@ -105,6 +107,32 @@ fn options(request: Request, change: impl FnOnce(&mut Options)) -> Request {
     let mut request = request;
     change(&mut request.options);
     request
+}
+
+/// A LUKS1 header by its specification, whose one slot no passphrase opens.
+fn locked_bytes(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    for (at, word) in [
+        (0, &b"LUKS\xba\xbe\0\x01"[..]),
+        (8, b"aes"),
+        (40, b"xts-plain64"),
+        (72, b"sha256"),
+    ] {
+        bytes[at..at + word.len()].copy_from_slice(word);
+    }
+    // Payload, key length, iterations of the digest; state, iterations, place and stripes of the slot.
+    for (at, number) in [
+        (104, 4096u32),
+        (108, 64),
+        (164, 1000),
+        (208, 0x00AC_71F3),
+        (212, 1000),
+        (248, 8),
+        (252, 4000),
+    ] {
+        bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    }
+    bytes
 }
 
 /// A store at `/mnt` with an image `pc` of the source.
@@ -180,6 +208,42 @@ fn two_disks_of_one_serial() {
     assert!(matches!(refusal, Refusal::Ambiguous { .. }), "{refusal:?}");
     says(&refusal, &["serial:DEST0002", "/dev/sdb", "/dev/sdc"]);
     assert_eq!(twin.sectors_written(), 0);
+}
+
+#[test]
+fn keys_that_open_nothing() {
+    let bench = Bench::new(8, 2);
+    let locked = FakeDisk::new("/dev/sdl", "LOCKED", locked_bytes(8 << 20));
+    bench.host.add(&locked);
+    let wanted = request(clone("/dev/sdl", "/dev/sdb"));
+    let keyless = prepare(&wanted, &bench.host).unwrap();
+    let whole = |text: &String| text.contains("is locked; it is taken whole; with --unlock");
+    assert!(
+        keyless.warnings().iter().any(whole),
+        "{:?}",
+        keyless.warnings()
+    );
+    let keys = Keys::new(vec![Secret::Passphrase(b"wrong".to_vec().into())]);
+    let with_key = |wanted: Request| options(wanted, |options| options.unlock.keys = keys.clone());
+    let mut refusals = reasons(
+        &with_key(wanted),
+        &bench.host,
+        &[&locked, &bench.destination],
+    );
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    says(
+        &refusals.remove(0),
+        &["LOCKED", "no passphrase", "give another"],
+    );
+    let wanted = with_key(request(clone("/dev/sda", "/dev/sdb")));
+    assert!(wanted.to_string().ends_with(" --unlock"), "{wanted}");
+    let plan = prepare(&wanted, &bench.host).unwrap();
+    let needless = |text: &String| text.contains("no key was needed");
+    assert!(
+        plan.warnings().iter().any(needless),
+        "{:?}",
+        plan.warnings()
+    );
 }
 
 #[test]

@@ -3,17 +3,19 @@
 use std::fmt::Write;
 
 use disk::fs::State;
-use disk::layout::{Content, Owner, Region};
+use disk::layer::Keys;
+use disk::layout::{Content, Layout, Owner, Region};
 use disk::size::Size;
+use disk::systems;
 use engine::host::{Disk, Host};
 use engine::request::DiskName;
 
 use crate::words::Output;
 use crate::{Exit, Streams};
 
-pub fn run(files: &[DiskName], output: &Output, streams: &mut Streams<'_>) -> Exit {
+pub fn run(files: &[DiskName], keys: &Keys, output: &Output, streams: &mut Streams<'_>) -> Exit {
     let host = super::host();
-    let disks = if files.is_empty() {
+    let mut disks = if files.is_empty() {
         host.disks()
             .map_err(|error| (Exit::Fault, error.to_string()))
     } else {
@@ -22,6 +24,9 @@ pub fn run(files: &[DiskName], output: &Output, streams: &mut Streams<'_>) -> Ex
             .map(|name| super::one_disk(name).map(|(disk, _)| disk))
             .collect()
     };
+    for disk in disks.iter_mut().flatten() {
+        unlock(disk, &host, keys);
+    }
     match disks {
         Ok(disks) if output.json => super::json(&disks, Exit::Done, streams),
         Ok(disks) => {
@@ -41,6 +46,21 @@ pub fn run(files: &[DiskName], output: &Output, streams: &mut Streams<'_>) -> Ex
             }
         }
         Err((exit, sentence)) => super::end(exit, &sentence, streams),
+    }
+}
+
+/// Looks into what is encrypted on it. What stays locked says why.
+fn unlock(disk: &mut Disk, host: &dyn Host, keys: &Keys) {
+    let is_encrypted = |layout: &Layout| layout.encrypted().next().is_some();
+    if keys.is_empty() || !disk.layout.as_ref().is_ok_and(is_encrypted) {
+        return;
+    }
+    let Ok(source) = host.open_source(&disk.identity) else {
+        return;
+    };
+    if let Ok(layout) = Layout::read_with(&*source, keys) {
+        disk.systems = systems::of_with(&*source, &layout, keys);
+        disk.layout = Ok(layout);
     }
 }
 

@@ -12,6 +12,7 @@ use engine::clock;
 use engine::files::{Files, Spot, list};
 use engine::host::Host;
 use engine::request::Origin;
+use engine::unlock::{self, Trouble};
 use image::reader::Reader;
 use serde::Serialize;
 
@@ -21,15 +22,21 @@ use crate::{Exit, Streams};
 /// A symbolic link that is longer is damaged.
 const LINK_LIMIT: u64 = 4096;
 
-pub fn run(from: &Origin, path: &str, output: &Output, streams: &mut Streams<'_>) -> Exit {
-    let (source, layout) = match open(from) {
+pub fn run(
+    from: &Origin,
+    path: &str,
+    keys: &Keys,
+    output: &Output,
+    streams: &mut Streams<'_>,
+) -> Exit {
+    let (source, layout) = match open(from, keys) {
         Ok(opened) => opened,
         Err((exit, sentence)) => return super::end(exit, &sentence, streams),
     };
     let files = Files {
         source: &*source,
         layout: &layout,
-        keys: &Keys::none(),
+        keys,
     };
     let at_top = path.split('/').all(|name| matches!(name, "" | "."));
     let mut divided = layout.table.is_some();
@@ -57,7 +64,7 @@ pub fn run(from: &Origin, path: &str, output: &Output, streams: &mut Streams<'_>
 
 type Opened = (Box<dyn BlockSource>, Layout);
 
-fn open(from: &Origin) -> Result<Opened, (Exit, String)> {
+fn open(from: &Origin, keys: &Keys) -> Result<Opened, (Exit, String)> {
     match from {
         Origin::Image(place) => {
             let host = super::host();
@@ -66,16 +73,18 @@ fn open(from: &Origin) -> Result<Opened, (Exit, String)> {
             let opened = opened.map_err(|error| refused(error.to_string()))?;
             let reader = Reader::open(&*opened.store, &opened.name);
             let reader = reader.map_err(|error| refused(error.to_string()))?;
-            let layout = Layout::read(&reader);
-            let layout = layout.map_err(|error| (Exit::Damage, format!("{from}: {error}")))?;
+            let layout = unlock::layout(&reader, keys).map_err(|trouble| {
+                let exit = match trouble {
+                    Trouble::Read(_) => Exit::Damage,
+                    Trouble::Locked(_) => Exit::Refused,
+                };
+                (exit, format!("{from}: {trouble}"))
+            })?;
             Ok((Box::new(reader), layout))
         }
         Origin::Disk(name) => {
             let (disk, host) = super::one_disk(name)?;
-            let layout = disk.layout.map_err(|text| (Exit::Fault, text))?;
-            let source = host.open_source(&disk.identity);
-            let source = source.map_err(|error| (Exit::Fault, error.to_string()))?;
-            Ok((source, layout))
+            super::opened(&disk, &host, keys)
         }
     }
 }

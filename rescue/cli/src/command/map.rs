@@ -1,27 +1,18 @@
 //! `rescue map`: the used map of a disk in GNU ddrescue's format.
 
+use disk::layer::Keys;
 use disk::layout::Layout;
-use engine::host::Host;
 use engine::map::Map;
 use engine::mapfile;
 use engine::request::DiskName;
 
 use crate::{Exit, Streams};
 
-pub fn run(source: &DiskName, streams: &mut Streams<'_>) -> Exit {
-    let (disk, host) = match super::one_disk(source) {
-        Ok(found) => found,
+pub fn run(source: &DiskName, keys: &Keys, streams: &mut Streams<'_>) -> Exit {
+    let found = super::one_disk(source);
+    let text = match found.and_then(|(disk, host)| super::opened(&disk, &host, keys)) {
+        Ok((_, layout)) => domain(&layout, source),
         Err((exit, sentence)) => return super::end(exit, &sentence, streams),
-    };
-    let layout = host
-        .open_source(&disk.identity)
-        .map_err(|error| error.to_string())
-        .and_then(|source| {
-            Layout::read(&source).map_err(|error| format!("{}: {error}", disk.path.display()))
-        });
-    let text = match layout {
-        Ok(layout) => domain(&layout, source),
-        Err(sentence) => return super::end(Exit::Fault, &sentence, streams),
     };
     match streams.out.write_all(text.as_bytes()) {
         Ok(()) => Exit::Done,

@@ -7,5 +7,6 @@ mod flow;
 mod killed;
 mod layers;
 mod licences;
+mod locked;
 mod made;
 mod words;

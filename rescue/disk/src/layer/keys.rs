@@ -15,8 +15,6 @@ pub enum Secret {
     Passphrase(Zeroizing<Vec<u8>>),
     /// The bytes of a key file.
     KeyFile(Zeroizing<Vec<u8>>),
-    /// BitLocker's 48 digits, with or without dashes.
-    RecoveryPassword(Zeroizing<String>),
 }
 
 /// Never shows the secret.
@@ -25,7 +23,6 @@ impl fmt::Debug for Secret {
         f.write_str(match self {
             Secret::Passphrase(_) => "passphrase",
             Secret::KeyFile(_) => "key file",
-            Secret::RecoveryPassword(_) => "recovery password",
         })
     }
 }
@@ -59,7 +56,7 @@ pub type Key = Zeroizing<Vec<u8>>;
 /// that no key is derived twice.
 #[derive(Clone, Default)]
 pub struct Keys {
-    secrets: Vec<Secret>,
+    secrets: Arc<[Secret]>,
     limits: Limits,
     tried: Arc<Mutex<Tried>>,
 }
@@ -71,10 +68,19 @@ struct Tried {
     spent: u64,
 }
 
+/// What was found with them makes no difference.
+impl PartialEq for Keys {
+    fn eq(&self, other: &Keys) -> bool {
+        self.secrets == other.secrets && self.limits == other.limits
+    }
+}
+
+impl Eq for Keys {}
+
 /// Never shows a secret or a key.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.secrets).finish()
+        f.debug_list().entries(&*self.secrets).finish()
     }
 }
 
@@ -85,7 +91,7 @@ impl Keys {
 
     pub fn new(secrets: Vec<Secret>) -> Keys {
         Keys {
-            secrets,
+            secrets: secrets.into(),
             ..Keys::default()
         }
     }
@@ -136,7 +142,6 @@ mod tests {
         let keys = Keys::new(vec![
             Secret::Passphrase(b"hunter2".to_vec().into()),
             Secret::KeyFile(b"hunter2".to_vec().into()),
-            Secret::RecoveryPassword(String::from("hunter2").into()),
         ]);
         assert!(!format!("{keys:?}").contains("hunter"));
     }

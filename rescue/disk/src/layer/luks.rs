@@ -115,9 +115,8 @@ fn unlock(
 ) -> Result<Option<Decrypt>, ReadError> {
     let version = read_vec(source, 6, 2)?;
     let version = Fields(&version).be16(0).unwrap_or(0);
-    let secrets = keys.iter().filter_map(|secret| match secret {
-        Secret::Passphrase(bytes) | Secret::KeyFile(bytes) => Some(&bytes[..]),
-        Secret::RecoveryPassword(_) => None,
+    let secrets = keys.iter().map(|secret| match secret {
+        Secret::Passphrase(bytes) | Secret::KeyFile(bytes) => &bytes[..],
     });
     let secrets: Vec<&[u8]> = secrets.collect();
     let Ok(header) = header(source, version)? else {
@@ -168,7 +167,7 @@ fn found(
 }
 
 fn open(layer: &mut Layer, payload: &Payload) {
-    layer.state = State::Clean;
+    layer.state = State::Unlocked;
     layer.whole = None;
     layer.own = ExtentMap::whole(layer.size_bytes);
     layer.own.remove(payload.extent);

@@ -70,6 +70,15 @@ impl Content {
         }
     }
 
+    /// The layer it is, and those on its volumes.
+    pub fn layers(&self) -> Vec<&Layer> {
+        let Content::Layer(layer) = self else {
+            return Vec::new();
+        };
+        let on_it = layer.volumes.iter().flat_map(|v| v.content.layers());
+        std::iter::once(&**layer).chain(on_it).collect()
+    }
+
     /// Visits each filesystem with its bytes, opened through the layers it stands on; `source` is what carries
     /// this content. Volumes that cannot be opened are passed over.
     pub fn visit(&self, source: &dyn BlockSource, keys: &Keys, visit: Visit<'_>) {

@@ -48,7 +48,7 @@ fn is_read_through(volume: &Volume) {
     let keys = key_file(PASSPHRASE);
     let layer = layer_with(&source, &keys);
     assert_eq!(layer.whole, None, "{}", volume.name);
-    assert_eq!(layer.state, State::Clean);
+    assert_eq!(layer.state, State::Unlocked);
     let [inner] = &layer.volumes[..] else {
         panic!("{}: {layer:?}", volume.name)
     };

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use disk::extent::Extent;
 use disk::fs::tree::{self, Content, Found, Node, NodeKind, TreeError};
-use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::size::Size;
 use disk::source::{BlockSource, ReadError};
@@ -48,7 +47,7 @@ impl Job<'_> {
             ),
             None => {
                 let reader = self.image_reader()?;
-                let layout = Layout::read(&reader);
+                let layout = Layout::read_with(&reader, self.keys());
                 let layout = layout.map_err(|error| Stop::Fault(error.to_string()))?;
                 (Box::new(reader), layout)
             }
@@ -56,7 +55,7 @@ impl Job<'_> {
         let files = Files {
             source: &*source,
             layout: &layout,
-            keys: &Keys::none(),
+            keys: self.keys(),
         };
         meter.begin(Step::Copy, 0, 0);
         let mut copy = Copy {

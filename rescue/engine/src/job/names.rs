@@ -37,13 +37,20 @@ pub struct Names {
 }
 
 /// Names the files that have a part of `lost`. Walks the trees of `source`, whose lost places are not read again.
-pub fn of(source: &dyn BlockSource, layout: &Layout, lost: &ExtentMap, cancel: &Cancel) -> Names {
+pub fn of(
+    source: &dyn BlockSource,
+    layout: &Layout,
+    keys: &Keys,
+    lost: &ExtentMap,
+    cancel: &Cancel,
+) -> Names {
     let readable = BadPlaces {
         source,
         bad: lost.clone(),
     };
     let mut search = Search {
         source: &readable,
+        keys,
         cancel,
         until: Instant::now() + PATIENCE,
         names: Names::default(),
@@ -60,6 +67,7 @@ pub fn of(source: &dyn BlockSource, layout: &Layout, lost: &ExtentMap, cancel: &
 
 struct Search<'a> {
     source: &'a BadPlaces<&'a dyn BlockSource>,
+    keys: &'a Keys,
     cancel: &'a Cancel,
     until: Instant,
     names: Names,
@@ -81,9 +89,9 @@ impl Search<'_> {
             ),
         };
         let inside = inside(hit, region.extent);
-        let source = self.source;
+        let (source, keys) = (self.source, self.keys);
         let mut met = 0;
-        region.visit(source, &Keys::none(), &mut |visited| {
+        region.visit(source, keys, &mut |visited| {
             let hit = (visited.inner)(inside.clone());
             met += hit.total_bytes();
             if !hit.is_empty() {

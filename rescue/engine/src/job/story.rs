@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use disk::extent::{Extent, ExtentMap};
-use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::memory::BadPlaces;
 use disk::source::{BlockSource, read_vec};
@@ -58,10 +57,11 @@ impl Job<'_> {
             let opened = self.host.open_source(&disk.identity);
             let source = opened.map_err(|error| Stop::Fault(error.0))?;
             let layout = disk.layout.as_ref().map_err(|t| Stop::Fault(t.clone()))?;
-            return Ok(names::of(&*source, layout, lost, self.cancel));
+            return Ok(names::of(&*source, layout, self.keys(), lost, self.cancel));
         }
         let layout = self.source_layout(lost)?;
-        Ok(names::of(&self.image_reader()?, &layout, lost, self.cancel))
+        let reader = self.image_reader()?;
+        Ok(names::of(&reader, &layout, self.keys(), lost, self.cancel))
     }
 
     /// Reads the filesystems of the finished copy, where it was to be read back at all. A search that fails is a
@@ -89,7 +89,7 @@ impl Job<'_> {
                 layout: &layout,
                 kept: &self.plan.used,
                 bad: &bad,
-                keys: &Keys::none(),
+                keys: self.keys(),
                 cancel: self.cancel,
                 patience: (self.started.elapsed() / 10).clamp(LEAST_PATIENCE, MOST_PATIENCE),
             };
@@ -115,7 +115,7 @@ impl Job<'_> {
             source: self.image_reader()?,
             bad: lost.clone(),
         };
-        Layout::read(&readable).map_err(|error| Stop::Fault(error.to_string()))
+        Layout::read_with(&readable, self.keys()).map_err(|error| Stop::Fault(error.to_string()))
     }
 
     /// Called while the store is open for writing.

@@ -1,6 +1,5 @@
 //! Planning to copy single files out of an image or a disk.
 
-use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::size::Size;
 use disk::source::BlockSource;
@@ -13,6 +12,7 @@ use crate::files::Files;
 use crate::host::OpenPlace;
 use crate::permit::Target;
 use crate::request::{Origin, Place, Request};
+use crate::unlock::Trouble;
 
 pub fn plan(
     request: &Request,
@@ -28,7 +28,7 @@ pub fn plan(
     let files = Files {
         source: &*source,
         layout: &layout,
-        keys: &Keys::none(),
+        keys: &request.options.unlock.keys,
     };
     for path in paths {
         if let Err(text) = files.at(path, |_| ()) {
@@ -78,8 +78,14 @@ fn opened(
         Origin::Image(image) => survey.image(image).and_then(|opened| {
             plan.lines.extend(opened.lines());
             plan.image = Some(opened.facts);
-            let layout = Layout::read(&opened.reader);
-            let layout = layout.map_err(|error| unreadable(from, &error.to_string(), survey));
+            let layout = survey.layout(&opened.reader);
+            let layout = layout.map_err(|trouble| match trouble {
+                Trouble::Read(error) => unreadable(from, &error.to_string(), survey),
+                Trouble::Locked(why) => survey.refuse(Refusal::Locked {
+                    disk: from.to_string(),
+                    why,
+                }),
+            });
             Some((
                 Box::new(opened.reader) as Box<dyn BlockSource>,
                 layout.ok()?,

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use disk::extent::ExtentMap;
 use disk::fs::State;
-use disk::layout::{Content, Layout};
+use disk::layer::Keys;
+use disk::layout::{Content, Layout, Owner};
 use disk::source::BlockSource;
+use disk::systems;
 
 use super::refusal::Refusal;
 use crate::host::{Disk, Host, MountMode, Use};
 use crate::request::{Coverage, DiskName, Liveness, Place};
+use crate::unlock::{self, Trouble};
 
 /// Used maps are rounded out to this unit: the largest that a disk counts in.
 pub const GRANULE: u64 = 4096;
@@ -17,14 +20,17 @@ pub const GRANULE: u64 = 4096;
 /// Looks, and gathers what it finds against a request and what a user should know.
 pub struct Survey<'a> {
     pub host: &'a dyn Host,
+    /// For what is encrypted on what is read.
+    keys: &'a Keys,
     pub refusals: Vec<Refusal>,
     pub warnings: Vec<String>,
 }
 
 impl<'a> Survey<'a> {
-    pub fn new(host: &'a dyn Host) -> Survey<'a> {
+    pub fn new(host: &'a dyn Host, keys: &'a Keys) -> Survey<'a> {
         Survey {
             host,
+            keys,
             refusals: Vec::new(),
             warnings: Vec::new(),
         }
@@ -72,13 +78,14 @@ impl<'a> Survey<'a> {
 
     /// A disk to be read, opened, if it gives any bytes at all.
     pub fn source(&mut self, name: &DiskName) -> Option<(Box<Disk>, Box<dyn BlockSource>)> {
-        let disk = self.existing(name)?;
+        let mut disk = self.existing(name)?;
         let opened = self.host.open_source(&disk.identity);
         let tried = opened
             .map_err(|error| error.0)
             .and_then(|source| gives_bytes(&*source).map(|()| source));
         match tried {
             Ok(source) => {
+                self.unlock(&mut disk, &*source);
                 self.warn_of(&disk);
                 Some((disk, source))
             }
@@ -90,6 +97,36 @@ impl<'a> Survey<'a> {
                 None
             }
         }
+    }
+
+    /// Looks at a disk again, into what is encrypted on it.
+    fn unlock(&mut self, disk: &mut Disk, source: &dyn BlockSource) {
+        let Ok(layout) = &disk.layout else { return };
+        if self.keys.is_empty() {
+            return;
+        }
+        if layout.encrypted().next().is_none() {
+            return self.warnings.push(format!(
+                "nothing on {} is encrypted: no key was needed",
+                disk.title()
+            ));
+        }
+        match unlock::layout(source, self.keys) {
+            Ok(layout) => {
+                disk.systems = systems::of_with(source, &layout, self.keys);
+                disk.layout = Ok(layout);
+            }
+            Err(Trouble::Read(error)) => disk.layout = Err(error.to_string()),
+            Err(Trouble::Locked(why)) => self.refuse(Refusal::Locked {
+                disk: disk.title(),
+                why,
+            }),
+        }
+    }
+
+    /// What is in an image, as far as the keys open it.
+    pub fn layout(&mut self, source: &dyn BlockSource) -> Result<Layout, Trouble> {
+        unlock::layout(source, self.keys)
     }
 
     /// A disk to be copied, which does not change meanwhile unless that was asked for.
@@ -215,6 +252,11 @@ fn states(disk: &Disk, layout: &Layout) -> Vec<String> {
         let place = format!("partition {} of {title}", partition.number);
         states_of(&place, content, &mut said);
     }
+    for region in &layout.regions {
+        if let Owner::Disk(content @ (Content::Filesystem(_) | Content::Layer(_))) = &region.owner {
+            states_of(&title.to_string(), content, &mut said);
+        }
+    }
     said
 }
 
@@ -225,14 +267,17 @@ fn states_of(place: &str, content: &Content, said: &mut Vec<String>) {
         Content::Unknown(_) => &State::Clean,
     };
     match state {
-        State::Clean => {}
+        State::Clean | State::Unlocked => {}
         State::Dirty(why) => said.push(format!("{place} is dirty ({why}); it is copied as it is")),
         State::Hibernated => said.push(format!(
             "{place} is hibernated: a system sleeps on it; do not change it before that system woke"
         )),
-        State::Locked => said.push(format!("{place} is locked; it is taken whole")),
+        State::Locked => said.push(format!(
+            "{place} is locked; it is taken whole; with --unlock or --key-file only what is used in it would be"
+        )),
     }
-    if let (Some(why), State::Clean | State::Dirty(_)) = (content.whole(), state) {
+    if let (Some(why), State::Clean | State::Unlocked | State::Dirty(_)) = (content.whole(), state)
+    {
         said.push(format!("{place} is taken whole: {why}"));
     }
     if let Content::Layer(layer) = content {

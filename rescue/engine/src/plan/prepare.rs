@@ -12,7 +12,7 @@ use crate::request::{Action, Request};
 
 /// Looks at everything and writes nothing. Every reason against the request at once.
 pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>> {
-    let mut survey = Survey::new(host);
+    let mut survey = Survey::new(host, &request.options.unlock.keys);
     let plan = match &request.action {
         Action::Clone {
             source,

@@ -6,6 +6,7 @@ use disk::size::Size;
 use serde::Serialize;
 
 use crate::host::Use;
+use crate::unlock::Trouble;
 
 /// A reason against a request, found before anything was written. `Display` says device, fact and remedy.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -23,6 +24,11 @@ pub enum Refusal {
     SourceUnreadable {
         disk: String,
         text: String,
+    },
+    /// Keys were given, and none opens anything of what is encrypted.
+    Locked {
+        disk: String,
+        why: String,
     },
     /// What is mounted for writing changes while it is read.
     SourceInUse {
@@ -122,6 +128,7 @@ impl fmt::Display for Refusal {
             Refusal::NotFound { name } => not_found(name),
             Refusal::Ambiguous { name, disks } => ambiguous(name, disks),
             Refusal::SourceUnreadable { disk, text } => source_unreadable(disk, text),
+            Refusal::Locked { disk, why } => locked(disk, why),
             Refusal::SourceInUse { disk, uses } => source_in_use(disk, uses),
             Refusal::DestinationIsSource { disk } => destination_is_source(disk),
             Refusal::TooSmall {
@@ -172,6 +179,10 @@ fn not_found(name: &str) -> String {
 
 fn source_unreadable(disk: &str, text: &str) -> String {
     format!("{disk} cannot be read: {text}; check its cable and power and try again")
+}
+
+fn locked(disk: &str, why: &str) -> String {
+    format!("{disk}: {}", Trouble::Locked(why.into()))
 }
 
 fn destination_is_source(disk: &str) -> String {
@@ -241,7 +252,7 @@ fn image_unfinished(image: &str) -> String {
 
 fn unfinished_other(image: &str) -> String {
     format!(
-        "{image} was begun for another state of the source; choose another name, or remove it to begin anew"
+        "{image} was begun for another state of the source, or with other keys; choose another name, or remove it to begin anew"
     )
 }
 

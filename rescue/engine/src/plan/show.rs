@@ -87,5 +87,9 @@ fn named(content: &Content) -> String {
     };
     let kind = variant.as_ref().unwrap_or(kind);
     let label = label.as_ref().filter(|label| !label.is_empty());
-    label.map_or_else(|| kind.clone(), |label| format!("{kind} '{label}'"))
+    let named = label.map_or_else(|| kind.clone(), |label| format!("{kind} '{label}'"));
+    match content {
+        Content::Layer(layer) if layer.is_encrypted() => format!("{named}, {}", layer.state),
+        _ => named,
+    }
 }
