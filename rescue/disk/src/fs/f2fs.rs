@@ -1,20 +1,30 @@
-//! F2FS: the used blocks by the segment information of its newest checkpoint. Its files are not read.
+//! F2FS: the used blocks by the segment information of its newest checkpoint, and what was fsynced after it.
 //!
-//! After the kernel's documentation ("Flash-Friendly File System") and `include/linux/f2fs_fs.h`.
+//! After the kernel's documentation ("Flash-Friendly File System"), `include/linux/f2fs_fs.h` and
+//! `fs/f2fs/recovery.c`.
 
 mod checkpoint;
+mod content;
+mod directory;
+mod files;
+mod forward;
+mod inode;
+mod journal;
+mod newer;
+mod nodes;
 mod segments;
 mod superblock;
 
+use crate::fs::tree::TreeError;
 use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, flag};
 use superblock::{Names, Superblock};
 
 pub const READER: Reader = Reader {
     name: "f2fs",
     read,
-    tree: None,
+    tree: Some(files::open),
 };
 
 /// Everything here is in blocks of this size; filesystems with larger ones are kept whole.
@@ -36,6 +46,15 @@ impl From<ReadError> for Trouble {
     }
 }
 
+impl From<Trouble> for TreeError {
+    fn from(trouble: Trouble) -> TreeError {
+        match trouble {
+            Trouble::Read(error) => TreeError::Read(error),
+            Trouble::Refused(why) => TreeError::Damaged(why),
+        }
+    }
+}
+
 fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     let copies = superblock::copies(source)?;
     let Some(names) = copies.iter().flatten().find_map(|raw| Names::of(raw)) else {
@@ -45,7 +64,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     let size_bytes = superblock.as_ref().map_or(0, |s| s.blocks * BLOCK);
     let judged = superblock.map_err(Trouble::Refused);
     let (state, used) = match judged.and_then(|superblock| judge(source, &superblock)) {
-        Ok(used) => (State::Clean, used),
+        Ok(judged) => judged,
         Err(Trouble::Read(ReadError::Gone(what))) => return Err(ReadError::Gone(what)),
         Err(Trouble::Read(error)) => (State::Clean, Used::Whole(error.to_string())),
         Err(Trouble::Refused(why)) => (State::Dirty(why.into()), Used::Whole(why.into())),
@@ -62,23 +81,35 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     }))
 }
 
-fn judge(source: &dyn BlockSource, superblock: &Superblock) -> Result<Used, Trouble> {
+fn judge(source: &dyn BlockSource, superblock: &Superblock) -> Result<(State, Used), Trouble> {
+    let whole = |why: &str| Ok((State::Clean, Used::Whole(why.into())));
     if let Some(why) = superblock.unfollowed {
-        return Ok(Used::Whole(why.into()));
+        return whole(why);
     }
     if superblock.blocks * BLOCK > source.size_bytes() {
-        return Ok(Used::Whole(
-            "the filesystem is larger than its partition".into(),
-        ));
+        return whole("the filesystem is larger than its partition");
     }
     let checkpoint = Checkpoint::newest(source, superblock)?;
-    checkpoint.refuse(source, superblock)?;
-    let journal = checkpoint.journal(source, superblock)?;
-    let extents = segments::used(source, superblock, &checkpoint, &journal)?;
-    Ok(Used::Map {
-        basis: Basis::Records,
-        extents,
-    })
+    if checkpoint.has(flag::DOUBTS) {
+        return Err(Trouble::Refused("it asks for a check of itself"));
+    }
+    let extents = segments::used(source, superblock, &checkpoint)?;
+    let kept = forward::kept(source, superblock, &checkpoint)?;
+    let nodes = kept.nodes;
+    let mut extents = kept.into_map(extents)?;
+    // A mount writes no checkpoint: the last one may still say that it was unmounted.
+    if checkpoint.has(flag::UNMOUNTED) && nodes == 0 {
+        let basis = Basis::Records;
+        return Ok((State::Clean, Used::Map { basis, extents }));
+    }
+    for unfilled in checkpoint.unfilled(superblock) {
+        extents.insert(unfilled);
+    }
+    let state = State::Dirty(format!(
+        "it was not unmounted; what was fsynced after its last checkpoint was followed ({nodes} nodes)"
+    ));
+    let basis = Basis::Replayed;
+    Ok((state, Used::Map { basis, extents }))
 }
 
 /// The sum of F2FS: CRC-32 begun with its magic number and not inverted.

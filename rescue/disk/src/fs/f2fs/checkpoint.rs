@@ -1,13 +1,16 @@
 //! The checkpoints of F2FS: what was true when all was last written together. Two packs of blocks take turns.
 
+use crate::extent::Extent;
 use crate::fields::Fields;
 use crate::fs::f2fs::superblock::{MAGIC, Superblock};
 use crate::fs::f2fs::{BLOCK, SEGMENT_BLOCKS, Trouble, sum};
 use crate::source::{BlockSource, read_vec};
 
-mod flag {
+pub mod flag {
     pub const UNMOUNTED: u32 = 0x1;
     pub const COMPACT: u32 = 0x4;
+    /// Summaries of nodes are written as with [`UNMOUNTED`].
+    pub const FAST_BOOT: u32 = 0x20;
     pub const LARGE_NODE_BITMAP: u32 = 0x400;
     /// An error was met, a check is asked for, checkpoints are switched off, it is being resized.
     pub const DOUBTS: u32 = 0x8 | 0x10 | 0x800 | 0x1000 | 0x2000 | 0x4000;
@@ -15,29 +18,29 @@ mod flag {
 
 /// Where the bitmaps begin in the first block of a pack.
 const BITMAPS: usize = 192;
-/// Journals: behind 512 entries of 7 bytes in a summary, and one behind another where summaries are compact.
-const JOURNAL_AT: usize = 512 * 7;
-const JOURNAL_BYTES: usize = 507;
-/// A segment's number and its information.
-const JOURNAL_ENTRY: usize = 4 + ENTRY_BYTES;
-const JOURNAL_ENTRIES: u16 = 6;
-pub const ENTRY_BYTES: usize = 74;
+/// Three logs of nodes and three of data: (numbers of their segments, places of their next blocks).
+const LOGS: [(usize, usize); 2] = [(36, 68), (84, 116)];
+const LOGS_EACH: usize = 3;
 
 /// The newest one that is sound.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Its first block.
-    at: u64,
+    pub at: u64,
     version: u64,
     /// Of the whole pack.
-    blocks: u64,
+    pub blocks: u64,
     flags: u32,
     /// The first block and its payload.
     head: Vec<u8>,
 }
 
-/// The segments whose information is newer than where it belongs, with it.
-pub type Journal = Vec<(u32, [u8; ENTRY_BYTES])>;
+/// Which of two sets a block of records is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Records {
+    Segments,
+    Nodes,
+}
 
 impl Checkpoint {
     pub fn newest(
@@ -88,99 +91,93 @@ impl Checkpoint {
         }))
     }
 
-    fn has(&self, flag: u32) -> bool {
-        self.flags & flag != 0
+    /// Whether any of these flags is set.
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags & flags != 0
     }
 
+    /// A number of its first block.
+    pub fn number(&self, at: usize) -> Option<u64> {
+        Fields(&self.head).u32(at).map(u64::from)
+    }
+
+    /// Blocks that hold something, and those promised to files that did not write them yet.
     pub fn valid_blocks(&self) -> Option<u64> {
         Fields(&self.head).u64(16)
     }
 
+    pub fn valid_nodes(&self) -> Option<u64> {
+        self.number(144)
+    }
+
+    pub fn free_segments(&self) -> Option<u64> {
+        self.number(32)
+    }
+
     /// Where a file that was fsynced after this checkpoint would be written down: behind the last of the warm nodes.
     pub fn next_node(&self, superblock: &Superblock) -> Option<u64> {
-        let fields = Fields(&self.head);
-        let segment = u64::from(fields.u32(36 + 4)?);
-        let offset = u64::from(fields.u16(68 + 2)?);
+        let segment = self.number(36 + 4)?;
+        let offset = u64::from(Fields(&self.head).u16(68 + 2)?);
         let inside = segment < superblock.main_segments && offset <= SEGMENT_BLOCKS;
         inside.then_some(superblock.main + segment * SEGMENT_BLOCKS + offset)
     }
 
-    /// Nothing is proven free where the checkpoint is not the last word.
-    pub fn refuse(&self, source: &dyn BlockSource, superblock: &Superblock) -> Result<(), Trouble> {
-        if !self.has(flag::UNMOUNTED) {
-            return Err(Trouble::Refused("it was not unmounted"));
-        }
-        if self.has(flag::DOUBTS) {
-            return Err(Trouble::Refused("it asks for a check of itself"));
-        }
-        let next = self
-            .next_node(superblock)
-            .ok_or(Trouble::Refused("its checkpoint contradicts itself"))?;
-        if next >= superblock.main_end() {
-            return Ok(());
-        }
-        // What was fsynced right after a mount carries the version of the checkpoint before the mount (the kernel's
-        // recovery goes by the footer of the node; its upper half may be a sum).
-        let node = read_vec(source, next * BLOCK, BLOCK)?;
-        let version = Fields(&node).u32(4084).map(u64::from);
-        if version == Some(self.version & 0xFFFF_FFFF) {
-            return Err(Trouble::Refused(
-                "it was not unmounted, and files were fsynced since its last checkpoint",
-            ));
-        }
-        Ok(())
+    /// The segments that are being filled.
+    pub fn current_segments(&self) -> impl Iterator<Item = u64> + '_ {
+        LOGS.into_iter()
+            .flat_map(|(numbers, _)| (0..LOGS_EACH).map(move |log| numbers + log * 4))
+            .filter_map(|at| self.number(at))
     }
 
-    /// The bits that say which of two sets a block of segment information is in.
-    pub fn set_bits(&self, superblock: &Superblock) -> Option<&[u8]> {
-        let fields = Fields(&self.head);
-        let number = |at: usize| usize::try_from(fields.u32(at)?).ok();
-        let len = number(156)?;
-        if u64::try_from(len).ok()? < superblock.information_blocks.div_ceil(8) {
+    /// What is behind the next blocks of the segments that are being filled.
+    pub fn unfilled(&self, superblock: &Superblock) -> impl Iterator<Item = Extent> + '_ {
+        let (main, segments) = (superblock.main, superblock.main_segments);
+        LOGS.into_iter()
+            .flat_map(|(numbers, places)| {
+                (0..LOGS_EACH).map(move |log| (numbers + log * 4, places + log * 2))
+            })
+            .filter_map(move |(number, place)| {
+                let segment = self.number(number).filter(|number| *number < segments)?;
+                let start = main + segment * SEGMENT_BLOCKS;
+                let from = start + u64::from(Fields(&self.head).u16(place)?);
+                Extent::between(from * BLOCK, (start + SEGMENT_BLOCKS) * BLOCK)
+            })
+    }
+
+    /// Whether a node was written after this checkpoint and before the next, by its last bytes. The upper half of
+    /// the version may be a sum.
+    pub fn is_followed_by(&self, node: &[u8]) -> bool {
+        Fields(node).u32(4084).map(u64::from) == Some(self.version & 0xFFFF_FFFF)
+    }
+
+    /// The bits that say which of two sets a block of records is in, highest bit first; enough for `blocks`.
+    pub fn set_bits(
+        &self,
+        superblock: &Superblock,
+        records: Records,
+        blocks: u64,
+    ) -> Option<&[u8]> {
+        let number = |at: usize| usize::try_from(self.number(at)?).ok();
+        let (segments, nodes) = (number(156)?, number(160)?);
+        let len = match records {
+            Records::Segments => segments,
+            Records::Nodes => nodes,
+        };
+        if u64::try_from(len).ok()? < blocks.div_ceil(8) {
             return None;
         }
-        let at = if self.has(flag::LARGE_NODE_BITMAP) {
+        let at = match records {
             // The sum stands first, and the nodes' bitmap.
-            (BITMAPS + 4).checked_add(number(160)?)?
-        } else if superblock.payload > 0 {
-            usize::try_from(BLOCK).ok()?
-        } else {
-            BITMAPS
+            Records::Segments if self.has(flag::LARGE_NODE_BITMAP) => {
+                (BITMAPS + 4).checked_add(nodes)?
+            }
+            Records::Nodes if self.has(flag::LARGE_NODE_BITMAP) => BITMAPS + 4,
+            Records::Segments if superblock.payload > 0 => usize::try_from(BLOCK).ok()?,
+            Records::Segments => BITMAPS,
+            Records::Nodes if superblock.payload > 0 => BITMAPS,
+            Records::Nodes => BITMAPS.checked_add(segments)?,
         };
-        fields.bytes(at, len)
-    }
-
-    pub fn journal(
-        &self,
-        source: &dyn BlockSource,
-        superblock: &Superblock,
-    ) -> Result<Journal, Trouble> {
-        const DAMAGED: Trouble = Trouble::Refused("its checkpoint's journal is damaged");
-        let (block, at) = if self.has(flag::COMPACT) {
-            let start = Fields(&self.head).u32(140).ok_or(DAMAGED)?;
-            (u64::from(start), JOURNAL_BYTES)
-        } else {
-            // Summaries of three logs of data and three of nodes, then the last block. This is the third.
-            (self.blocks.checked_sub(7 - 2).ok_or(DAMAGED)?, JOURNAL_AT)
-        };
-        if !(1 + superblock.payload..self.blocks).contains(&block) {
-            return Err(DAMAGED);
-        }
-        let bytes = read_vec(source, (self.at + block) * BLOCK, BLOCK)?;
-        let fields = Fields(&bytes);
-        let count = fields.u16(at).ok_or(DAMAGED)?;
-        if count > JOURNAL_ENTRIES {
-            return Err(DAMAGED);
-        }
-        (0..usize::from(count))
-            .map(|index| {
-                let entry = at + 2 + index * JOURNAL_ENTRY;
-                let segment = fields.u32(entry)?;
-                let known = u64::from(segment) < superblock.main_segments;
-                Some((segment, fields.array(entry + 4)?)).filter(|_| known)
-            })
-            .collect::<Option<Journal>>()
-            .ok_or(DAMAGED)
+        Fields(&self.head).bytes(at, len)
     }
 }
 

@@ -13,6 +13,7 @@ const PACK_BLOCKS: u64 = 8;
 
 mod feature {
     pub const ZONED: u32 = 0x2;
+    pub const FLEXIBLE: u32 = 0x40;
     pub const SUMMED: u32 = 0x800;
     /// Encryption, quotas, checksums, verity, case folding, compression and the like: nothing about where blocks are.
     pub const KNOWN: u32 = 0x3FFF;
@@ -28,8 +29,15 @@ pub struct Superblock {
     pub information: u64,
     /// Of one of the two sets.
     pub information_blocks: u64,
+    /// Where the nodes are: two sets, a segment of one behind a segment of the other.
+    pub table: u64,
+    /// Of one of the two sets.
+    pub table_blocks: u64,
     pub main: u64,
     pub main_segments: u64,
+    pub root: u32,
+    /// An inode says itself how much of it is for attributes.
+    pub flexible: bool,
     /// What about it is not followed here.
     pub unfollowed: Option<&'static str>,
 }
@@ -89,8 +97,12 @@ impl Superblock {
             payload: number(1664)?,
             information: number(80)?,
             information_blocks: number(56)? / 2 * SEGMENT_BLOCKS,
+            table: number(84)?,
+            table_blocks: number(60)? / 2 * SEGMENT_BLOCKS,
             main: number(92)?,
             main_segments: number(68)?,
+            root: fields.u32(96)?,
+            flexible: features & feature::FLEXIBLE != 0,
             unfollowed: None,
         };
         // The path of a first device; a filesystem on one has none.
@@ -123,6 +135,11 @@ impl Superblock {
             && superblock.payload + PACK_BLOCKS < SEGMENT_BLOCKS
             && superblock.information_blocks >= needed;
         fits.then_some(superblock)
+    }
+
+    /// Files and nodes lie there.
+    pub fn in_main(&self, block: u64) -> bool {
+        (self.main..self.main_end()).contains(&block)
     }
 
     /// First block behind the last segment.
