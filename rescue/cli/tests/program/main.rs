@@ -9,4 +9,5 @@ mod layers;
 mod licences;
 mod locked;
 mod made;
+mod roundtrip;
 mod words;
