@@ -4,6 +4,7 @@ mod contest;
 mod contestant;
 mod goal;
 mod large;
+mod map;
 mod measure;
 mod throttled;
 mod work;
@@ -13,11 +14,14 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: bench [--repeat N] [--size-mib N] [--directory DIR] [--rescue PROGRAM] [--partclone DIR] [--only WORD]
+             [--files N]
 
 Makes one disk (GPT: FAT32, ext4 with a tree of real files aged by deletes, NTFS with files, swap; free space
 full of stale bytes), then runs every contestant N times, interleaved, and prints medians, peak memory and the ratios
 that are aimed at. --directory should be in memory, outside /dev (default: the temporary directory), and
-have room for three times the disk. --partclone names the directory of another partclone than the installed one.";
+have room for three times the disk. --partclone names the directory of another partclone than the installed one.
+--files is how many files the filesystems of 1 TB get whose used maps are read (default: 2,000,000; it needs root and
+7 GiB for them).";
 
 struct Arguments {
     repeat: usize,
@@ -26,6 +30,7 @@ struct Arguments {
     rescue: PathBuf,
     partclone: Option<PathBuf>,
     only: Option<String>,
+    files: u64,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +58,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
         rescue: beside.unwrap_or_else(|| "rescue".into()),
         partclone: None,
         only: None,
+        files: map::FILES,
     };
     while let Some(word) = args.next() {
         let mut value = || {
@@ -65,6 +71,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--directory" => arguments.directory = value()?.into(),
             "--rescue" => arguments.rescue = value()?.into(),
             "--partclone" => arguments.partclone = Some(value()?.into()),
+            "--files" => arguments.files = number(&value()?)?,
             "--only" => arguments.only = Some(value()?),
             _ => return Err(format!("unknown word {word}\n{USAGE}")),
         }
@@ -96,6 +103,9 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     if wanted("large disk") {
         met &= large::run(&disk, &arguments.rescue)?;
+    }
+    if wanted("used map") {
+        met &= map::run(&disk, &arguments.rescue, arguments.files, arguments.repeat)?;
     }
     Ok(if met {
         ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! Runs one command in a process of its own and tells its wall time, processor time and peak memory.
+//! Runs one command in a process of its own and tells its wall time, processor time, peak memory and what it read.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -15,6 +15,9 @@ pub struct Measure {
     pub cpu_s: f64,
     /// Of the largest process of the command.
     pub peak_kib: i64,
+    /// Calls that read, and their bytes, whoever had them in memory.
+    pub reads: u64,
+    pub read_bytes: u64,
 }
 
 /// `script` is run by `bash -e -o pipefail`.
@@ -31,7 +34,7 @@ pub fn run(script: &str) -> Result<Measure, String> {
         .split_whitespace()
         .filter_map(|w| w.parse().ok())
         .collect();
-    let [wall_s, cpu_s, peak_kib] = numbers[..] else {
+    let [wall_s, cpu_s, peak_kib, reads, read_bytes] = numbers[..] else {
         return Err(format!(
             "`{script}` failed: {}",
             String::from_utf8_lossy(&output.stderr).trim()
@@ -39,12 +42,15 @@ pub fn run(script: &str) -> Result<Measure, String> {
     };
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "it was printed as a whole number of KiB"
+        clippy::cast_sign_loss,
+        reason = "they were printed as whole numbers"
     )]
     Ok(Measure {
         wall_s,
         cpu_s,
         peak_kib: peak_kib as i64,
+        reads: reads as u64,
+        read_bytes: read_bytes as u64,
     })
 }
 
@@ -52,6 +58,7 @@ pub fn wrapper(args: Vec<String>) -> ExitCode {
     let Some(script) = args.first() else {
         return ExitCode::FAILURE;
     };
+    let before = read();
     let start = Instant::now();
     let status = Command::new("bash")
         .args(["-e", "-o", "pipefail", "-c", script])
@@ -61,13 +68,26 @@ pub fn wrapper(args: Vec<String>) -> ExitCode {
     match (status, getrusage(UsageWho::RUSAGE_CHILDREN)) {
         (Ok(status), Ok(usage)) if status.success() => {
             let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+            let after = read();
             println!(
-                "{wall_s} {} {}",
+                "{wall_s} {} {} {} {}",
                 seconds(usage.user_time()) + seconds(usage.system_time()),
-                usage.max_rss()
+                usage.max_rss(),
+                after.0.saturating_sub(before.0),
+                after.1.saturating_sub(before.1)
             );
             ExitCode::SUCCESS
         }
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Calls and bytes read by this process and by its children that have ended (proc_pid_io(5)).
+fn read() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let of = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.and_then(|value| value.trim().parse().ok())
+    };
+    (of("syscr:").unwrap_or(0), of("rchar:").unwrap_or(0))
 }
