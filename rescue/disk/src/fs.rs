@@ -2,6 +2,7 @@
 //!
 //! One filesystem a file in `fs/`, one line in [`READERS`].
 
+mod apfs;
 mod array;
 mod bits;
 mod btrfs;
@@ -137,6 +138,7 @@ pub const READERS: &[Reader] = &[
     xfs::READER,
     btrfs::READER,
     hfsplus::READER,
+    apfs::READER,
     swap::READER,
     named::READER,
     locked::SECOND,
@@ -225,6 +227,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "xfs" => "xfs",
         "btrfs" => "btrfs",
         "hfsplus" => "hfsplus",
+        "apfs" => "apfs",
         "swap" | "swsuspend" => "swap",
         _ => return None,
     };

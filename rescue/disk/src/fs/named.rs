@@ -54,7 +54,6 @@ const KNOWN: &[Known] = &[
         None,
         None,
     ),
-    known("apfs", 32, b"NXSB", Some(72), None),
     known("ReFS", 3, b"ReFS\0\0\0\0", None, None),
     known(
         "jfs",

@@ -27,6 +27,7 @@ const CLAIMED: &[&str] = &[
     "xfs",
     "btrfs",
     "hfsplus",
+    "apfs",
     "swap",
     "swsuspend",
     "crypto_LUKS",

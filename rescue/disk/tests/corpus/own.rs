@@ -65,6 +65,7 @@ pub fn images() -> Vec<Verdict> {
             "btrfs-progs",
             "",
         ),
+        ("mkapfs", 140 * MIB, &["-L", "obst"], "apfsprogs", ""),
         (
             "mkswap",
             16 * MIB,
