@@ -48,7 +48,7 @@ pub fn walked(
 
 /// Small ones inside inodes, larger ones, one that needs every depth of nodes but the last, folders in inodes and in
 /// many blocks, long names.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let dir = TempDir::new().unwrap();
     let put = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
@@ -79,7 +79,7 @@ fn folder() -> TempDir {
     dir
 }
 
-fn loaded(dir: &TempDir, size: u64, options: &[&str]) -> NamedTempFile {
+pub fn loaded(dir: &TempDir, size: u64, options: &[&str]) -> NamedTempFile {
     let file = mkfs(size, options);
     let [from, path] = [dir.path(), file.path()].map(|path| path.to_str().unwrap());
     run("sload.f2fs", PACKAGE, &["-f", from, path], "");

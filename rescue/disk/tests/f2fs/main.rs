@@ -5,6 +5,7 @@
 mod files;
 mod forward;
 mod hostile;
+mod kernel;
 #[path = "../made/mod.rs"]
 mod made;
 #[path = "../corpus/peak.rs"]

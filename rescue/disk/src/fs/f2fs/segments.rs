@@ -53,13 +53,31 @@ pub fn used(
             }
         }
     }
-    counts.agree_with(checkpoint).ok_or(DAMAGED)?;
+    let agreement = counts.agree_with(checkpoint).ok_or(DAMAGED)?;
     let mut extents = gather.finish();
     let tail = Extent::between(superblock.main_end() * BLOCK, source.size_bytes());
-    if let Some(tail) = tail {
-        extents.insert(tail);
+    let mut kept: Vec<Extent> = tail.into_iter().collect();
+    if agreement == Agreement::Probable {
+        let start = |segment| superblock.main + segment * SEGMENT_BLOCKS;
+        let inside = current
+            .into_iter()
+            .filter(|n| *n < superblock.main_segments);
+        kept.extend(
+            inside
+                .filter_map(|segment| Extent::new(start(segment) * BLOCK, SEGMENT_BLOCKS * BLOCK)),
+        );
+    }
+    for extent in kept {
+        extents.insert(extent);
     }
     Ok(extents)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Agreement {
+    Exact,
+    /// It says nothing of the segments that are being filled.
+    Probable,
 }
 
 /// What all segments together have.
@@ -93,13 +111,15 @@ impl Counts {
 
     /// The checkpoint counts blocks, too, that are promised to files and were not written (preallocated, or written
     /// after it): their number is nowhere. Then all nodes must be there, and not one segment too many be free.
-    fn agree_with(&self, checkpoint: &Checkpoint) -> Option<()> {
+    fn agree_with(&self, checkpoint: &Checkpoint) -> Option<Agreement> {
         let all = checkpoint.valid_blocks()?;
-        let agree = self.valid == all
-            || self.valid < all
-                && self.nodes == checkpoint.valid_nodes()?
-                && self.empty == checkpoint.free_segments()?;
-        agree.then_some(())
+        if self.valid == all {
+            return Some(Agreement::Exact);
+        }
+        let probable = self.valid < all
+            && self.nodes == checkpoint.valid_nodes()?
+            && self.empty == checkpoint.free_segments()?;
+        probable.then_some(Agreement::Probable)
     }
 }
 
