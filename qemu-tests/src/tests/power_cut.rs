@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::drive::{Bus, Drive};
-use crate::failure::{Outcome, ensure};
+use crate::failure::{Failure, Outcome, ensure};
 use crate::firmware::Firmware;
 use crate::lab::{Lab, digest};
 use crate::machine::Machine;
@@ -46,6 +46,19 @@ pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome
     )?;
     let mut told = Vec::new();
     for (nth, kind) in KINDS.iter().enumerate() {
+        // The program reads by itself what the kernel then mounts: a file from the source's partition, still dirty.
+        let copied = shell.run(&format!(
+            "rescue ls /dev/sda{0} | grep -c ' f[0-9]*$'; mkdir -p /tmp/{kind} && \
+             rescue cp /dev/sda{0} f17 /tmp/{kind} >/tmp/said 2>&1 && cd /tmp/{kind} && sha256sum f17; cd /",
+            nth + 1
+        ))?;
+        let [count, sum] = copied.lines().collect::<Vec<_>>()[..] else {
+            return Err(Failure::new(format!("{kind}: {copied}")));
+        };
+        ensure(
+            count == FILES.to_string() && sums[nth].contains(sum),
+            || format!("{kind}: its partition is read as {copied}"),
+        )?;
         mount(&mut shell, &format!("/dev/vda{}", nth + 1), kind)?;
         told.push(there(&mut shell, kind, &sums[nth])?);
     }

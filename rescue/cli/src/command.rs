@@ -16,7 +16,7 @@ use disk::layer::Keys;
 use disk::layout::Layout;
 use disk::source::BlockSource;
 use engine::host::{Disk, Host};
-use engine::request::{DiskName, Unlock};
+use engine::request::{DiskName, Origin, Unlock};
 use engine::unlock::{self, Trouble};
 use serde::Serialize;
 
@@ -55,6 +55,8 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
             keys,
             output,
         } => unlocking(&keys, streams, |unlock, streams| {
+            let (from, within) = whole_disk(from);
+            let path = format!("{within}{path}");
             ls::run(&from, &path, &unlock.keys, &output, streams)
         }),
         Command::Cp {
@@ -65,6 +67,9 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
             live,
             output,
         } => unlocking(&keys, streams, |unlock, streams| {
+            let (from, within) = whole_disk(from);
+            let paths = paths.iter().map(|path| format!("{within}{path}"));
+            let paths = paths.collect();
             cp::run((from, paths, to), unlock, &live, &output, streams)
         }),
         Command::Check { image, output } => check::run(image, &output, streams),
@@ -133,6 +138,16 @@ fn host() -> engine::linux::Linux {
 }
 
 /// The one disk of this name, or the sentence that says why there is none.
+/// A partition's device is the partition's directory on its disk, and what its paths begin with there.
+fn whole_disk(from: Origin) -> (Origin, String) {
+    if let Origin::Disk(DiskName::Path(path)) = &from
+        && let Some((disk, number)) = host().partition(path)
+    {
+        return (Origin::Disk(DiskName::Path(disk)), format!("{number}/"));
+    }
+    (from, String::new())
+}
+
 fn one_disk(name: &DiskName) -> Result<(Disk, engine::linux::Linux), (Exit, String)> {
     let host = host();
     let mut found = host

@@ -104,10 +104,12 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         rescue ls laptop.img.zst\n  \
         rescue ls laptop.img.zst 3/Users/anna\n  \
-        rescue ls serial:S3Z9NB0K 2/etc\n\n\
-        A path begins with the number of its partition; on a disk without partitions it does not.")]
+        rescue ls serial:S3Z9NB0K 2/etc\n  \
+        rescue ls /dev/sda2 etc\n\n\
+        A path begins with the number of its partition; on a disk without partitions, and where a\n\
+        partition is named, it does not.")]
     Ls {
-        #[arg(value_name = "IMAGE|DISK")]
+        #[arg(value_name = "IMAGE|DISK|PARTITION")]
         from: Origin,
         /// A directory or a file; without it, what has files
         #[arg(default_value = "")]
@@ -124,7 +126,7 @@ pub enum Command {
         rescue cp serial:S3Z9NB0K 2/etc/fstab 2/home label:BACKUP/saved\n\n\
         What is there is never overwritten; what an earlier run copied is not copied again.")]
     Cp {
-        #[arg(value_name = "IMAGE|DISK")]
+        #[arg(value_name = "IMAGE|DISK|PARTITION")]
         from: Origin,
         /// As `rescue ls` shows it
         #[arg(required = true)]

@@ -20,7 +20,7 @@ mod source;
 mod sysfs;
 mod uses;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use disk::source::{BlockSink, BlockSource};
@@ -118,6 +118,12 @@ impl Linux {
     /// Where filesystems are mounted for a while.
     fn places(&self) -> PathBuf {
         self.roots.run.join("rescue/places")
+    }
+
+    /// The disk of a partition's device, and the partition's number there.
+    #[must_use]
+    pub fn partition(&self, path: &Path) -> Option<(PathBuf, u32)> {
+        find::partition(self, path)
     }
 
     fn is_released(&self, disk: &SysDisk) -> bool {

@@ -9,6 +9,7 @@ mod extents;
 mod files;
 mod item;
 mod log;
+mod logged;
 mod node;
 mod sums;
 mod superblock;

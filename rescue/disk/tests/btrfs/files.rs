@@ -92,6 +92,18 @@ pub fn assert_files(file: &NamedTempFile, (list, sums): &(String, String), what:
     assert_sums(&walked.dir, sums);
 }
 
+/// All files of a disk that was cut off. A directory has its time and size by the commit.
+pub fn assert_fsynced(file: &NamedTempFile, list: &str, sums: &str, what: &str) {
+    let walked = walked(&open(file));
+    let files = |line: &&str| !line.starts_with("d|");
+    let ours = walked.lines.iter().map(String::as_str);
+    let ours = ours.filter(files).map(str::to_owned).collect();
+    let theirs: Vec<_> = list.lines().filter(files).collect();
+    assert_same(&ours, &theirs.join("\n"), what);
+    assert!(walked.opaque.is_empty(), "{what}: {:?}", walked.opaque);
+    assert_sums(&walked.dir, sums);
+}
+
 /// What each disk of an array has of each file: all of it, or a part in whose place nothing is made up.
 pub fn assert_parts(disks: &[NamedTempFile], (list, sums): &(String, String), profile: &str) {
     let mut here = 0;

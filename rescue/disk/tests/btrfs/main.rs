@@ -11,9 +11,9 @@ mod restore;
 
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::{Basis, State, Used};
-use files::{assert_files, assert_parts};
+use files::{assert_files, assert_fsynced, assert_parts};
 use made::{blank, cases, run, run_any, write_at};
-use mkfs::{FILL, MIB, PACKAGE, SUMS, array, filled, made, mounted};
+use mkfs::{FILL, LIST, MIB, PACKAGE, SUMS, array, filled, made, mounted};
 use restore::{DATA, assert_parity, assert_whole, checked, map, open_size, read, restored};
 use tempfile::NamedTempFile;
 
@@ -158,18 +158,28 @@ fn every_layout_is_mapped_to_the_extent() {
     });
 }
 
+/// Changes of what was committed, each fsynced: rewritten in the middle, made shorter and longer, a hole, another name,
+/// a second one, in the place of another file, taken away; and directories that are new.
+const CHANGES: &str = "\
+    printf middle | dd of=large bs=1 seek=5000000 conv=notrunc,fsync status=none; \
+    truncate -s 5000 a/b/some-3; sync a/b/some-3; truncate -s 70000 a/b/some-4; sync a/b/some-4; \
+    fallocate -p -o 8192 -l 16384 a/b/some-60; sync a/b/some-60; head -c 50000 /dev/urandom >a/inline-8; sync a/inline-8; \
+    mv a/b/some-6 a/b/other; sync a/b/other; ln a/b/some-7 a/second; sync a/b/some-7; \
+    mv a/b/some-9 a/b/some-10; sync a/b/some-10; rm a/b/some-13; sync a/b; \
+    mkdir -p new/newer; echo within >new/newer/file; sync new/newer/file; echo more >sub/one; sync sub/one";
+
 #[test]
 fn what_was_fsynced_before_a_power_cut_is_found_by_the_log() {
     each_layout(|options| {
-        let file = made(256 * MIB, options);
+        let file = made(512 * MIB, options);
         let path = file.path().display();
         // The file behind it, copied while it is mounted, is what a power cut leaves.
         let (_, dir) = mounted(
             std::slice::from_ref(&file),
             &format!(
                 "({FILL}) >&2; for n in {{1..40}}; do head -c $((n * 7000)) /dev/urandom >fsynced-$n; sync fsynced-$n; done; \
-                 fallocate -l 1M kept; sync kept; printf more >>a/b/some-1; sync a/b/some-1; \
-                 {SUMS} >$dir/sums; sync $dir/sums; cp --sparse=always {path} $dir/cut"
+                 fallocate -l 1M kept; sync kept; printf more >>a/b/some-1; sync a/b/some-1; {CHANGES}; \
+                 {SUMS} >$dir/sums; {LIST} >$dir/list; sync $dir/sums $dir/list; cp --sparse=always {path} $dir/cut"
             ),
         );
         let cut = blank(0);
@@ -188,7 +198,9 @@ fn what_was_fsynced_before_a_power_cut_is_found_by_the_log() {
             }
         ));
         assert!(map(&found).total_bytes() < 150 * MIB);
-        let sums = std::fs::read_to_string(dir.path().join("sums")).unwrap();
+        let text = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        let (list, sums) = (text("list"), text("sums"));
+        assert_fsynced(&cut, &list, &sums, &format!("{options:?}"));
         assert_whole(&[restored(&cut)], &sums, DATA, &format!("{options:?}"));
     });
 }

@@ -16,7 +16,7 @@ use crate::linux::node::{Access, Node, open_trouble};
 use crate::linux::probe::{Probed, probe};
 use crate::linux::protect::{self, Hardware};
 use crate::linux::source::DirectSource;
-use crate::linux::sysfs::SysDisk;
+use crate::linux::sysfs::{SysDisk, SysPartition};
 use crate::linux::uses::Uses;
 use crate::request::DiskName;
 
@@ -137,6 +137,20 @@ fn at_path(linux: &Linux, path: &Path) -> Result<Vec<Disk>, HostError> {
         .iter()
         .find(|d| d.partitions.iter().any(|p| Some(p.device_number) == number));
     Err(HostError(no_disk(path, kind, whole)))
+}
+
+/// The disk of a partition's device, and the partition's number there.
+pub fn partition(linux: &Linux, path: &Path) -> Option<(PathBuf, u32)> {
+    let found = path.metadata().ok()?;
+    if !found.file_type().is_block_device() {
+        return None;
+    }
+    let disks = linux.sysfs().whole().ok()?;
+    disks.into_iter().find_map(|disk| {
+        let is_it = |p: &&SysPartition| p.device_number == found.rdev();
+        let number = disk.partitions.iter().find(is_it)?.number;
+        Some((disk.node, number))
+    })
 }
 
 fn no_disk(path: &Path, kind: std::fs::FileType, whole: Option<&SysDisk>) -> String {

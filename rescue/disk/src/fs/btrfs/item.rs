@@ -5,6 +5,9 @@ use crate::fields::Fields;
 use crate::fs::tree::NodeKind;
 
 pub(super) const INODE_ITEM: u8 = 1;
+pub(super) const INODE_REF: u8 = 12;
+pub(super) const INODE_EXTREF: u8 = 13;
+pub(super) const DIR_LOG_INDEX: u8 = 72;
 pub(super) const DIR_INDEX: u8 = 96;
 pub(super) const EXTENT_DATA: u8 = 108;
 pub(super) const ROOT_ITEM: u8 = 132;
@@ -14,9 +17,18 @@ const NAME_LIMIT: usize = 255;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Inode {
+    /// Zero in a log that has only its names.
+    pub generation: u64,
     pub size: u64,
     pub modified: i64,
     pub kind: NodeKind,
+}
+
+impl Inode {
+    /// Of the log: its size and its bytes too, not its names only.
+    pub fn is_all(&self) -> bool {
+        self.generation != 0
+    }
 }
 
 pub(super) fn inode(item: Fields<'_>) -> Option<Inode> {
@@ -27,6 +39,7 @@ pub(super) fn inode(item: Fields<'_>) -> Option<Inode> {
         _ => NodeKind::Special,
     };
     Some(Inode {
+        generation: item.u64(0)?,
         size: item.u64(16)?,
         modified: item.u64(136)?.cast_signed(),
         kind,
@@ -75,6 +88,14 @@ pub(super) fn refers(item: Fields<'_>, directory: u64, name: &[u8]) -> bool {
         && item.bytes(18, name.len()) == Some(name)
 }
 
+/// How many bytes of a file an extent is.
+pub(super) fn span(item: Fields<'_>, sector: u64) -> Option<u64> {
+    match item.u8(20)? {
+        0 => item.u64(8)?.checked_next_multiple_of(sector),
+        _ => item.u64(45),
+    }
+}
+
 /// Where bytes of a file lie.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Data {
@@ -87,6 +108,24 @@ pub(super) enum Data {
         len: u64,
         packed: bool,
     },
+}
+
+impl Data {
+    /// A part of it. What is packed has none: its bytes are known as a whole only.
+    pub fn part(&self, offset: u64, len: u64) -> Data {
+        match self {
+            Data::Stored {
+                start,
+                packed: false,
+                ..
+            } => Data::Stored {
+                start: start.saturating_add(offset),
+                len,
+                packed: false,
+            },
+            whole => whole.clone(),
+        }
+    }
 }
 
 pub(super) fn data(item: Fields<'_>) -> Option<Data> {
