@@ -3,6 +3,8 @@
 //!
 //! One layer a file in `layer/`, one line in [`READERS`].
 
+mod bitlocker;
+mod cipher;
 mod keys;
 mod luks;
 mod lvm;
@@ -184,7 +186,7 @@ impl fmt::Debug for Reader {
     }
 }
 
-pub const READERS: &[Reader] = &[lvm::READER, md::READER, luks::READER];
+pub const READERS: &[Reader] = &[lvm::READER, md::READER, luks::READER, bitlocker::READER];
 
 /// The reader of what a signature was taken for.
 pub fn reader_of(kind: &str) -> Option<&'static Reader> {

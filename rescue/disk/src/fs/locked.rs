@@ -63,7 +63,7 @@ fn read_second(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError
     Ok(None)
 }
 
-fn is_bitlocker(fields: Fields<'_>) -> bool {
+pub(super) fn is_bitlocker(fields: Fields<'_>) -> bool {
     fields.starts_with(3, b"-FVE-FS-")
         || (fields.starts_with(3, b"MSWIN4.1") && fields.starts_with(424, &TO_GO))
 }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use crate::extent::{Extent, ExtentMap};
 use crate::fields::{Fields, text};
 use crate::fs::State;
+use crate::layer::cipher::{Number, Plain, Sectors};
 use crate::layer::keys::Key;
 use crate::layer::{Decrypt, Keys, Layer, Limits, Mapping, Reader, Secret, Volume};
 use crate::source::{BlockSource, ReadError, read_vec};
-use cipher::{Cipher, Plain, SECTOR, Sectors};
+use cipher::{Cipher, Keyed, SECTOR};
 use slot::{Opening, Slot};
 
 pub const READER: Reader = Reader {
@@ -181,15 +182,16 @@ fn open(layer: &mut Layer, payload: &Payload) {
     layer.volumes = vec![volume];
 }
 
-fn decrypt(sectors: Sectors, payload: &Payload) -> Decrypt {
-    let cipher = Arc::new(sectors);
+fn decrypt(cipher: Keyed, payload: &Payload) -> Decrypt {
+    let cipher: Arc<dyn Sectors> = Arc::new(cipher);
     let (sector_size, first) = (payload.sector_size, payload.first);
+    let number: Number = Arc::new(move |at| Some(first.wrapping_add(at / SECTOR)));
     Box::new(move |source| {
         Box::new(Plain {
             cipher: Arc::clone(&cipher),
             source,
             sector_size,
-            first,
+            number: Arc::clone(&number),
         })
     })
 }

@@ -114,6 +114,9 @@ pub struct Mapping {
     /// neighbours are on other disks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     loose: Vec<Extent>,
+    /// Bytes of the volume that stand nowhere and are zeros. Ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    zeros: Vec<Extent>,
 }
 
 impl Mapping {
@@ -126,6 +129,7 @@ impl Mapping {
                 .into_iter()
                 .collect(),
             loose: Vec::new(),
+            zeros: Vec::new(),
         }
     }
 
@@ -138,7 +142,30 @@ impl Mapping {
         let ascending = pieces
             .windows(2)
             .all(|pair| pair[0].extent.end() <= pair[1].extent.start());
-        ascending.then_some(Mapping { pieces, loose })
+        ascending.then_some(Mapping {
+            pieces,
+            loose,
+            zeros: Vec::new(),
+        })
+    }
+
+    /// `None` when they overlap each other or a piece.
+    pub fn with_zeros(self, mut zeros: Vec<Extent>) -> Option<Mapping> {
+        zeros.sort_unstable();
+        let all = Mapping { zeros, ..self };
+        let parts = all.parts();
+        let apart = parts
+            .windows(2)
+            .all(|pair| pair[0].end() <= pair[1].start());
+        apart.then_some(all)
+    }
+
+    /// What of the volume is told, in order.
+    fn parts(&self) -> Vec<Extent> {
+        let placed = self.pieces.iter().map(|piece| piece.extent);
+        let mut parts: Vec<Extent> = placed.chain(self.zeros.iter().copied()).collect();
+        parts.sort_unstable();
+        parts
     }
 
     pub fn pieces(&self) -> &[Piece] {
@@ -148,11 +175,11 @@ impl Mapping {
     /// Every byte of a volume of this size is on this carrier.
     pub fn is_complete(&self, size_bytes: u64) -> bool {
         let mut at = 0;
-        for piece in &self.pieces {
-            if piece.extent.start() != at {
+        for part in self.parts() {
+            if part.start() != at {
                 return false;
             }
-            at = piece.extent.end();
+            at = part.end();
         }
         at == size_bytes
     }
@@ -260,6 +287,16 @@ impl BlockSource for Mapped<'_> {
             })?;
         let (mut at, mut rest) = (offset, buf);
         while at < end {
+            let zeros = self.mapping.zeros.iter().find(|zeros| zeros.contains(at));
+            if let Some(zeros) = zeros {
+                let len = zeros.end().min(end) - at;
+                let len = usize::try_from(len).expect("it lies inside the buffer");
+                let (now, later) = rest.split_at_mut(len);
+                now.fill(0);
+                at += len as u64;
+                rest = later;
+                continue;
+            }
             let Some(piece) = self.mapping.piece_at(at) else {
                 return Err(ReadError::Fault(format!(
                     "the bytes at {at} of the volume are on another disk"
@@ -335,6 +372,28 @@ mod tests {
             prop_assert_eq!(mapping.inner(&together), map_of(part));
             prop_assert_eq!(together.total_bytes(), part.len());
         }
+    }
+
+    #[test]
+    fn zeros_stand_nowhere_and_are_read() {
+        let disk = MemorySource::new(vec![1; 100]);
+        let extent = |start, len| Extent::new(start, len).unwrap();
+        let pieces = vec![
+            Piece::linear(extent(0, 10), 50),
+            Piece::linear(extent(14, 6), 70),
+        ];
+        let mapping = Mapping::new(pieces).unwrap();
+        assert!(!mapping.is_complete(20));
+        assert!(mapping.clone().with_zeros(vec![extent(9, 5)]).is_none());
+        let mapping = mapping.with_zeros(vec![extent(10, 4)]).unwrap();
+        assert!(mapping.is_complete(20));
+        let mut read = [9; 20];
+        Mapped::new(&disk, &mapping, 20)
+            .read_at(0, &mut read)
+            .unwrap();
+        assert_eq!(read, [[1; 10].as_slice(), &[0; 4], &[1; 6]].concat()[..]);
+        assert_eq!(mapping.outer(&map_of(extent(9, 5))), [extent(59, 1)]);
+        assert_eq!(mapping.everything().count(), 2);
     }
 
     #[test]

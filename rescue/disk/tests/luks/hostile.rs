@@ -2,19 +2,17 @@
 
 use std::sync::OnceLock;
 
-use disk::extent::ExtentMap;
 use disk::layer::{Keys, Limits};
 use disk::memory::MemorySource;
-use proptest::prelude::{any, prop_assert, proptest};
+use proptest::prelude::{any, proptest};
 
+use crate::locked::{is_sound, layer_with, typed};
 use crate::made::cases;
 use crate::made_by::{PASSPHRASE, seal, small};
-use crate::{key_file, layer_with};
-use disk::layout::{Content, Layout};
 
 /// Small enough that a header can ask for nothing that takes long.
 fn keys() -> Keys {
-    key_file(PASSPHRASE).with_limits(Limits {
+    typed(PASSPHRASE).with_limits(Limits {
         memory_bytes: 4 << 20,
         rounds: 20_000,
     })
@@ -30,33 +28,6 @@ fn two() -> &'static [u8] {
     VOLUME.get_or_init(|| {
         small("--type luks2 --pbkdf argon2id --pbkdf-memory 64 --key-size 256 --luks2-keyslots-size 256k --offset 1024")
     })
-}
-
-/// No byte is called free that the header or an unread volume has.
-fn is_sound(bytes: Vec<u8>) -> Result<(), proptest::test_runner::TestCaseError> {
-    let source = MemorySource::new(bytes);
-    let layout = Layout::read_with(&source, &keys()).unwrap();
-    for region in &layout.regions {
-        let Some(Content::Layer(layer)) = region.content() else {
-            continue;
-        };
-        let used = layer.used();
-        prop_assert!(used.end() <= layer.size_bytes);
-        prop_assert!(layer.own.difference(&used).is_empty());
-        let mut dealt = layer.own.clone();
-        for extent in layer
-            .volumes
-            .iter()
-            .flat_map(|volume| volume.mapping.everything())
-        {
-            prop_assert!(dealt.within(extent).next().is_none());
-            dealt.insert(extent);
-        }
-        if layer.whole.is_none() {
-            prop_assert!(dealt == ExtentMap::whole(layer.size_bytes));
-        }
-    }
-    Ok(())
 }
 
 #[test]
@@ -80,7 +51,7 @@ proptest! {
         if is_cut {
             bytes.truncate(cut.index(bytes.len()) + 1);
         }
-        is_sound(bytes)?;
+        is_sound(bytes, &keys())?;
     }
 
     #[test]
@@ -95,7 +66,7 @@ proptest! {
         if is_cut {
             bytes.truncate(cut.index(bytes.len()) + 1);
         }
-        is_sound(bytes)?;
+        is_sound(bytes, &keys())?;
     }
 
     #[test]
@@ -113,6 +84,6 @@ proptest! {
         bytes[4096..16384].fill(0);
         bytes[4096..4096 + changed.len()].copy_from_slice(changed.as_bytes());
         seal(&mut bytes[..16384]);
-        is_sound(bytes)?;
+        is_sound(bytes, &keys())?;
     }
 }

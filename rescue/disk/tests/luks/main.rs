@@ -6,46 +6,26 @@
 #[path = "../made/ext.rs"]
 mod ext;
 mod hostile;
+#[path = "../made/locked.rs"]
+mod locked;
 #[path = "../made/mod.rs"]
 mod made;
 mod made_by;
 
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::{State, Used};
-use disk::layer::{Keys, Layer, Limits, Secret};
-use disk::layout::{Content, Layout, Owner};
-use disk::source::BlockSource;
+use disk::layer::{Keys, Limits};
+use disk::layout::Layout;
+use locked::{layer_with, reads_as, refused, typed};
 use made::{open, write_at};
 use made_by::{PASSPHRASE, Volume};
 
 const MIB: u64 = 1 << 20;
 
-fn key_file(text: &str) -> Keys {
-    Keys::new(vec![Secret::KeyFile(text.as_bytes().to_vec().into())])
-}
-
-fn layer_with(source: &dyn BlockSource, keys: &Keys) -> Layer {
-    let mut layout = Layout::read_with(source, keys).unwrap();
-    assert_eq!(layout.regions.len(), 1, "{layout:?}");
-    match layout.regions.remove(0).owner {
-        Owner::Disk(Content::Layer(layer)) => *layer,
-        other => panic!("it is no layer: {other:?}"),
-    }
-}
-
-/// Why it is kept whole.
-fn refused(source: &dyn BlockSource, keys: &Keys) -> String {
-    let layer = layer_with(source, keys);
-    assert_eq!(layer.used(), ExtentMap::whole(source.size_bytes()));
-    assert_eq!(layer.state, State::Locked);
-    assert!(layer.volumes.is_empty());
-    layer.whole.unwrap()
-}
-
 /// The map is that of the filesystem inside, moved; its bytes are those that were encrypted.
 fn is_read_through(volume: &Volume) {
     let source = open(&volume.file);
-    let keys = key_file(PASSPHRASE);
+    let keys = typed(PASSPHRASE);
     let layer = layer_with(&source, &keys);
     assert_eq!(layer.whole, None, "{}", volume.name);
     assert_eq!(layer.state, State::Unlocked);
@@ -69,30 +49,15 @@ fn is_read_through(volume: &Volume) {
     let head = Extent::new(0, volume.payload).unwrap();
     assert!(used.covers(head), "the header and the key slots are kept");
     assert!(
-        used.total_bytes() < source.size_bytes() * 6 / 10,
+        used.total_bytes() < layer.size_bytes * 6 / 10,
         "{}",
         volume.name
     );
     let granule = u64::from(inner.granule);
     assert!(used.iter().all(|e| e.start().is_multiple_of(granule)));
 
-    let opened = layer.open(&source, &keys).unwrap();
-    let through = opened.volume(&source, inner);
     let plain = made::all_of(&volume.plain);
-    let mut read = vec![0; plain.len()];
-    through.read_at(0, &mut read).unwrap();
-    assert!(read == plain, "{}: the plain bytes differ", volume.name);
-    for (at, len) in [(1, 1), (510, 4), (4095, 8194), (65_535, 200_000), (7, 16)] {
-        let mut read = vec![0; len];
-        through.read_at(at, &mut read).unwrap();
-        let at = usize::try_from(at).unwrap();
-        assert!(
-            read == plain[at..at + len],
-            "{}: {len} bytes at {at}",
-            volume.name
-        );
-    }
-    assert!(through.read_at(inner.size_bytes - 1, &mut [0; 2]).is_err());
+    reads_as(&layer, &source, &keys, &plain, &volume.name);
 }
 
 #[test]
@@ -126,13 +91,13 @@ fn locked_it_is_whole_and_says_what_its_passphrase_would_save() {
             why,
             "locked; with its passphrase only what is used would be imaged"
         );
-        let why = refused(&open(&file), &key_file("wrong"));
+        let why = refused(&open(&file), &typed("wrong"));
         assert_eq!(
             why,
             "locked; no passphrase or key file that was given opens it"
         );
         let newline = format!("{PASSPHRASE}\n");
-        refused(&open(&file), &key_file(&newline));
+        refused(&open(&file), &typed(&newline));
     }
 }
 
@@ -141,11 +106,11 @@ fn a_key_slot_that_was_added_opens_it_and_one_that_was_killed_does_not() {
     for options in ["--type luks1", "--type luks2 --pbkdf pbkdf2"] {
         let file = made_by::formatted(24 * MIB, options);
         made_by::add_key(&file, "second");
-        let layer = layer_with(&open(&file), &key_file("second"));
+        let layer = layer_with(&open(&file), &typed("second"));
         assert_eq!(layer.whole, None);
         made_by::kill_slot(&file, 0);
-        refused(&open(&file), &key_file(PASSPHRASE));
-        assert_eq!(layer_with(&open(&file), &key_file("second")).whole, None);
+        refused(&open(&file), &typed(PASSPHRASE));
+        assert_eq!(layer_with(&open(&file), &typed("second")).whole, None);
     }
 }
 
@@ -156,7 +121,7 @@ fn more_memory_or_time_than_the_limits_is_a_sentence() {
         "--type luks2 --pbkdf argon2id --pbkdf-memory 65536",
     );
     let limited = |memory_bytes, rounds| {
-        key_file(PASSPHRASE).with_limits(Limits {
+        typed(PASSPHRASE).with_limits(Limits {
             memory_bytes,
             rounds,
         })
@@ -203,7 +168,7 @@ fn what_is_not_supported_is_named() {
             assert!(text.contains(from), "{text}");
             text.replacen(from, to, 1)
         });
-        let why = refused(&open(&file), &key_file(PASSPHRASE));
+        let why = refused(&open(&file), &typed(PASSPHRASE));
         assert!(why.contains(word), "{why}");
     }
 }
@@ -212,9 +177,9 @@ fn what_is_not_supported_is_named() {
 fn the_newest_header_counts_and_without_the_first_it_is_whole() {
     let file = made_by::formatted(24 * MIB, "--type luks2 --pbkdf pbkdf2");
     write_at(&file, 16384 + 5000, b"damage");
-    assert_eq!(layer_with(&open(&file), &key_file(PASSPHRASE)).whole, None);
+    assert_eq!(layer_with(&open(&file), &typed(PASSPHRASE)).whole, None);
     write_at(&file, 5000, b"damage");
-    let why = refused(&open(&file), &key_file(PASSPHRASE));
+    let why = refused(&open(&file), &typed(PASSPHRASE));
     assert!(why.contains("first header"), "{why}");
 }
 
@@ -225,7 +190,7 @@ fn a_second_header_that_is_newer_counts() {
     made_by::add_key(&file, "second");
     made_by::kill_slot(&file, 0);
     write_at(&file, 0, &old);
-    assert_eq!(layer_with(&open(&file), &key_file("second")).whole, None);
+    assert_eq!(layer_with(&open(&file), &typed("second")).whole, None);
 }
 
 #[test]
@@ -241,7 +206,7 @@ fn a_partition_with_the_volume_keeps_its_label_and_uuid() {
 #[test]
 fn no_secret_is_in_what_is_written_or_shown() {
     let volume = Volume::new("--type luks2 --pbkdf pbkdf2");
-    let keys = key_file(PASSPHRASE);
+    let keys = typed(PASSPHRASE);
     let layout = Layout::read_with(&open(&volume.file), &keys).unwrap();
     let said = format!(
         "{keys:?} {layout:?} {}",

@@ -2,6 +2,7 @@
 
 use crate::extent::Extent;
 use crate::fields::Fields;
+use crate::fs::locked::is_bitlocker;
 
 /// Numbers of a boot sector that fit together. Offsets and lengths are in bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -183,8 +184,9 @@ fn looks_like_fat(fields: Fields<'_>) -> bool {
     // OS/2 puts a FAT-like header before JFS and HPFS, Windows before exFAT, NTFS and BitLocker.
     let other = [(0x36, &b"JFS     "[..]), (0x36, b"HPFS    ")]
         .into_iter()
-        .chain([(3, &b"NTFS    "[..]), (3, b"EXFAT   "), (3, b"-FVE-FS-")])
-        .any(|(at, name)| fields.starts_with(at, name));
+        .chain([(3, &b"NTFS    "[..]), (3, b"EXFAT   ")])
+        .any(|(at, name)| fields.starts_with(at, name))
+        || is_bitlocker(fields);
     let signed = fields.starts_with(510, &[0x55, 0xAA]);
     let (Some(sector), Some(cluster), Some(reserved), Some(fats), Some(media)) = (
         fields.u16(11),

@@ -92,7 +92,7 @@ impl Slot {
             .cipher
             .with_key(&key)
             .ok_or("a key slot has a key of a wrong length")?;
-        sectors.decrypt(material, 512, 0);
+        sectors.decrypt_all(material);
         let key = merge(&material[..self.material_len], self.key_len, self.hash);
         let proof = &self.proof;
         let digest = proof
