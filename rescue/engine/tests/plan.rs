@@ -217,7 +217,7 @@ fn keys_that_open_nothing() {
     bench.host.add(&locked);
     let wanted = request(clone("/dev/sdl", "/dev/sdb"));
     let keyless = prepare(&wanted, &bench.host).unwrap();
-    let whole = |text: &String| text.contains("is locked; it is taken whole; with --unlock");
+    let whole = |text: &String| text.contains("up to 8.4 MB less") && text.contains("--unlock");
     assert!(
         keyless.warnings().iter().any(whole),
         "{:?}",

@@ -1,4 +1,4 @@
-//! An encrypted volume by the real program: what is used in it comes back as ciphertext, under the same keys, judged
+//! Encrypted volumes by the real program: what is used in it comes back as ciphertext, under the same keys, judged
 //! by cryptsetup and by a decryptor that is not ours.
 
 use std::fs;
@@ -155,6 +155,80 @@ fn goes_on_with_the_same_key(at: &Path) {
     expect(at, &["check", "cut.img.zst"], 0);
     let words = ["verify", "cut.img.zst", "source.img"];
     expect(at, &words, 0);
+}
+
+/// What a restored BitLocker volume holds, by the key that cryptsetup finds: its first 8 KiB stand at `stored`, its own
+/// places are zeros.
+const UNLOCKED: &str = r#"
+import sys
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+key, source, into, places = sys.argv[1:]
+key, source = open(key, "rb").read(), open(source, "rb").read()
+*areas, stored = [int(place) for place in places.split(",")]
+own = [range(area, area + 65536) for area in areas] + [range(stored, stored + 8192)]
+with open(into, "wb") as into:
+    for at in range(0, len(source), 512):
+        place = stored + at if at < 8192 else at
+        one = Cipher(algorithms.AES(key), modes.XTS((place // 512).to_bytes(16, "little"))).decryptor()
+        zeros = at >= 8192 and any(at in places for places in own)
+        into.write(bytes(512) if zeros else one.update(source[place:place + 512]) + one.finalize())
+"#;
+
+/// Where BitLocker's own stands, behind the data of a filesystem that is filled from its start.
+const PLACES: &str = "41943040,42991616,44040192,45088768";
+
+#[test]
+fn what_is_used_in_a_bitlocker_volume_comes_back_under_the_same_password() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    fs::write(at.join("unlocked.py"), UNLOCKED).unwrap();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../disk/tests/bitlocker/volume.py"
+    );
+    shell(&format!(
+        "cd {}; mkdir mnt; printf '{SECRET}' >key; printf 'incorrect' >wrong; truncate -s 46M plain
+        mkfs.fat -F 32 plain >/dev/null; mkdir d
+        for n in $(seq 16); do head -c 1M /dev/urandom >d/$n; done; mcopy -i plain -s d ::
+        sha256sum d/* >before
+        python3 {script} plain source.img 8004 512 4 {PLACES} tpm 'password={SECRET}'
+        cryptsetup open --type bitlk --test-passphrase --key-file key source.img",
+        at.display()
+    ));
+    let words = ["image", "source.img", ".", "--name", "pc"];
+    let said = expect(at, &[&words[..], &["--key-file", "wrong"]].concat(), 3);
+    assert!(said.contains("opens it"), "{said}");
+    let said = expect(at, &[&words[..], &["--key-file", "key"]].concat(), 0);
+    assert!(
+        said.contains("BitLocker, unlocked") && said.contains("FAT32"),
+        "{said}"
+    );
+    assert!(said.contains("as on the source, 16 files"), "{said}");
+    assert!(image_len(at, "pc.img.zst") < (46 << 20) * 6 / 10);
+    full_of_ones(&at.join("back.img"), 46);
+    let words = ["restore", "pc.img.zst", "back.img", "--approve", "back.img"];
+    expect(at, &words, 0);
+    shell(&format!(
+        "cd {}; cryptsetup open --type bitlk --test-passphrase --key-file key back.img
+        if cryptsetup open --type bitlk --test-passphrase --key-file wrong back.img 2>/dev/null; then exit 1; fi
+        cryptsetup bitlkDump -q --dump-volume-key --volume-key-file volume.key --key-file key back.img >/dev/null
+        python3 unlocked.py volume.key back.img plain {PLACES}
+        fsck.fat -n plain >/dev/null; rm -r d; mcopy -i plain -s ::d .; sha256sum -c --quiet before",
+        at.display()
+    ));
+    fs::create_dir(at.join("out")).unwrap();
+    expect(at, &["cp", "back.img", "d", "out", "--key-file", "key"], 3);
+    let listed = expect(at, &["ls", "back.img", "--key-file", "key"], 0);
+    let path = format!("{}d", listed.split_whitespace().next().unwrap());
+    expect(
+        at,
+        &["cp", "back.img", &path, "out", "--key-file", "key"],
+        0,
+    );
+    shell(&format!(
+        "cd {}/out; sha256sum -c --quiet ../before",
+        at.display()
+    ));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use disk::extent::ExtentMap;
 use disk::fs::State;
-use disk::layer::Keys;
+use disk::layer::{Keys, Layer};
 use disk::layout::{Content, Layout, Owner};
+use disk::size::Size;
 use disk::source::BlockSource;
 use disk::systems;
 
@@ -248,6 +249,18 @@ fn states(disk: &Disk, layout: &Layout) -> Vec<String> {
             .chain(&layout.notes)
             .map(|note| format!("{title}: {note}")),
     );
+    let has_key = |layer: &&Layer| {
+        let why = layer.whole.as_deref().unwrap_or_default();
+        why.starts_with("locked")
+    };
+    let locked = layout.encrypted().filter(has_key);
+    let bytes: u64 = locked.map(|layer| layer.size_bytes).sum();
+    if bytes > 0 {
+        said.push(format!(
+            "up to {} less are to be read of {title} where --unlock or --key-file opens what is locked",
+            Size(bytes)
+        ));
+    }
     for (partition, content) in layout.partitions() {
         let place = format!("partition {} of {title}", partition.number);
         states_of(&place, content, &mut said);
@@ -267,13 +280,11 @@ fn states_of(place: &str, content: &Content, said: &mut Vec<String>) {
         Content::Unknown(_) => &State::Clean,
     };
     match state {
-        State::Clean | State::Unlocked => {}
+        // That it is locked is told with what is kept whole.
+        State::Clean | State::Unlocked | State::Locked => {}
         State::Dirty(why) => said.push(format!("{place} is dirty ({why}); it is copied as it is")),
         State::Hibernated => said.push(format!(
             "{place} is hibernated: a system sleeps on it; do not change it before that system woke"
-        )),
-        State::Locked => said.push(format!(
-            "{place} is locked; it is taken whole; with --unlock or --key-file only what is used in it would be"
         )),
     }
     if let (Some(why), State::Clean | State::Unlocked | State::Dirty(_)) = (content.whole(), state)
