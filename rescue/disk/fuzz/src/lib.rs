@@ -6,11 +6,13 @@ use std::ops::ControlFlow;
 use disk::extent::ExtentMap;
 use disk::fs::{READERS, tree};
 use disk::geometry::Geometry;
+use disk::layer::{Keys, Limits, Secret};
 use disk::layout::{Content, Layout};
 use disk::memory::MemorySource;
 use disk::source::{BlockSource, ReadError};
 use disk::systems;
 use disk::table::{self, edit};
+use sha2::{Digest, Sha256};
 
 /// The reader of this name, and the files below its root.
 pub fn reader(name: &str, data: &[u8]) {
@@ -160,9 +162,55 @@ pub fn mdraid(data: &[u8]) {
     }
 }
 
+/// A volume with the passphrase `x`. The sums of both headers of version 2 are put right.
+pub fn luks(data: &[u8]) {
+    let mut bytes = data.to_vec();
+    let second = bytes.get(8..16).map(|len| u64::from_be_bytes(len.try_into().expect("eight bytes are eight")));
+    let second = second.and_then(|len| usize::try_from(len).ok());
+    for at in [Some(0), second].into_iter().flatten() {
+        let Some(header) = second.and_then(|len| bytes.get_mut(at..at.checked_add(len)?)) else {
+            continue;
+        };
+        if header.len() > 512 && header.len() <= 1 << 20 && header[6..8] == [0, 2] {
+            header[448..512].fill(0);
+            let sum = Sha256::digest(&*header);
+            header[448..480].copy_from_slice(&sum);
+        }
+    }
+    unlocked(&MemorySource::new(bytes));
+}
+
+/// A volume whose protection is suspended. The sums of all copies of the metadata are put right.
+pub fn bitlocker(data: &[u8]) {
+    let mut bytes = data.to_vec();
+    for place in [176, 184, 192] {
+        let place = bytes.get(place..place + 8).map(|place| u64::from_le_bytes(place.try_into().expect("eight bytes are eight")));
+        let Some(area) = place.and_then(|place| bytes.get_mut(usize::try_from(place).ok()?..)) else {
+            continue;
+        };
+        let len = area.get(8..10).map_or(0, |len| usize::from(u16::from_le_bytes([len[0], len[1]])) << 4);
+        if len > 0 && area.len() >= len + 8 {
+            let sum = crc32fast::hash(&area[..len]);
+            area[len + 4..len + 8].copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+    unlocked(&MemorySource::new(bytes));
+}
+
+/// With so little time for it that a header cannot ask for much.
+fn unlocked(source: &dyn BlockSource) {
+    let keys = Keys::new(vec![Secret::Passphrase(b"x".to_vec().into())]);
+    let limits = Limits { memory_bytes: 1 << 20, rounds: 5000 };
+    layers_with(source, &keys.with_limits(limits));
+}
+
 /// Nothing that a layer or one of its volumes keeps is called free.
 fn layers(source: &dyn BlockSource) {
-    let layout = Layout::read(source).expect("a disk in memory can be read");
+    layers_with(source, &Keys::none());
+}
+
+fn layers_with(source: &dyn BlockSource, keys: &Keys) {
+    let layout = Layout::read_with(source, keys).expect("a disk in memory can be read");
     for region in &layout.regions {
         let Some(Content::Layer(layer)) = region.content() else {
             continue;
