@@ -93,6 +93,9 @@ fn judge(source: &dyn BlockSource, superblock: &Superblock) -> Result<(State, Us
     if checkpoint.has(flag::DOUBTS) {
         return Err(Trouble::Refused("it asks for a check of itself"));
     }
+    if checkpoint.is_doubtful {
+        return Err(Trouble::Refused("one of its two checkpoints is damaged"));
+    }
     let extents = segments::used(source, superblock, &checkpoint)?;
     let kept = forward::kept(source, superblock, &checkpoint)?;
     let nodes = kept.nodes;

@@ -340,9 +340,25 @@ fn the_newest_checkpoint_that_is_sound_counts() {
     }
     assert_eq!(pack(&file), second);
     assert_eq!(map(&read(&file)), used);
-    // A checkpoint whose last block was not written is none.
-    write_at(&file, last + 24, &[0xFF; 8]);
+    // A checkpoint that was begun and not ended is none.
+    write_at(&file, last, &(version - 2).to_le_bytes()[..4]);
+    put_sum(&file, last);
     assert_eq!(why_whole(&file), "it asks for a check of itself");
+    // One that is damaged may have been the newest.
+    for block in [first, first + (last - second)] {
+        write_at(&file, block + 132, &[0x81]);
+        put_sum(&file, block);
+    }
+    assert_eq!(map(&read(&file)), used);
+    write_at(&file, last + 24, &[0xFF; 8]);
+    let why = "one of its two checkpoints is damaged";
+    assert_eq!(why_whole(&file), why);
+    let source = open(&file);
+    assert!(
+        files::tree(&source)
+            .node(files::tree(&source).root())
+            .is_ok()
+    );
     write_at(&file, first + 24, &[0xFF; 8]);
     assert_eq!(why_whole(&file), "it has no checkpoint that is sound");
 }

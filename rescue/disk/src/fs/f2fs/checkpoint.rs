@@ -33,6 +33,17 @@ pub struct Checkpoint {
     flags: u32,
     /// The first block and its payload.
     head: Vec<u8>,
+    /// The other pack is damaged: it may have been the newest.
+    pub is_doubtful: bool,
+}
+
+/// What a pack of blocks is.
+enum Pack {
+    Sound(Checkpoint),
+    /// It was begun and not ended: a kernel takes the other one.
+    Unfinished,
+    /// A sum is wrong.
+    Damaged,
 }
 
 /// Which of two sets a block of records is in.
@@ -50,45 +61,47 @@ impl Checkpoint {
         let first = Checkpoint::read(source, superblock, superblock.checkpoints)?;
         let second = superblock.checkpoints + SEGMENT_BLOCKS;
         let second = Checkpoint::read(source, superblock, second)?;
-        match (first, second) {
+        Ok(match (first, second) {
             // As the kernel compares them.
-            (Some(one), Some(other)) => Ok(
-                match other.version.wrapping_sub(one.version).cast_signed() > 0 {
-                    true => other,
-                    false => one,
-                },
-            ),
-            (Some(one), None) | (None, Some(one)) => Ok(one),
-            (None, None) => Err(Trouble::Refused("it has no checkpoint that is sound")),
-        }
+            (Pack::Sound(one), Pack::Sound(other)) => {
+                let later = other.version.wrapping_sub(one.version).cast_signed() > 0;
+                return Ok(if later { other } else { one });
+            }
+            (Pack::Sound(one), other) | (other, Pack::Sound(one)) => Checkpoint {
+                is_doubtful: matches!(other, Pack::Damaged),
+                ..one
+            },
+            _ => return Err(Trouble::Refused("it has no checkpoint that is sound")),
+        })
     }
 
-    /// A pack whose first and last block are the same version.
-    fn read(
-        source: &dyn BlockSource,
-        superblock: &Superblock,
-        at: u64,
-    ) -> Result<Option<Checkpoint>, Trouble> {
+    /// A pack is sound when its first and last block are the same version.
+    fn read(source: &dyn BlockSource, superblock: &Superblock, at: u64) -> Result<Pack, Trouble> {
         // One that cannot be read may be the newest.
         let head = read_vec(source, at * BLOCK, (1 + superblock.payload) * BLOCK)?;
         let fields = Fields(&head);
         let (Some(version), Some(blocks), Some(flags)) =
             (version_of(&head), fields.u32(136), fields.u32(132))
         else {
-            return Ok(None);
+            return Ok(Pack::Damaged);
         };
         let blocks = u64::from(blocks);
         if !(2 + superblock.payload..=SEGMENT_BLOCKS).contains(&blocks) {
-            return Ok(None);
+            return Ok(Pack::Damaged);
         }
         let last = read_vec(source, (at + blocks - 1) * BLOCK, BLOCK)?;
-        Ok((version_of(&last) == Some(version)).then_some(Checkpoint {
-            at,
-            version,
-            blocks,
-            flags,
-            head,
-        }))
+        Ok(match version_of(&last) {
+            Some(last) if last == version => Pack::Sound(Checkpoint {
+                at,
+                version,
+                blocks,
+                flags,
+                head,
+                is_doubtful: false,
+            }),
+            Some(_) => Pack::Unfinished,
+            None => Pack::Damaged,
+        })
     }
 
     /// Whether any of these flags is set.
