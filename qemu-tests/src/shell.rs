@@ -1,4 +1,4 @@
-//! A root shell in the guest, on its second serial line.
+//! A root shell in the guest, on a line of its own.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use crate::screen::{self, Size};
 use crate::shell::Shell;
 
 /// Nothing but a shell beside the interface: the job file every boot test hands over.
-const WATCH: &str = "rescue.shell=ttyS1\n";
+const WATCH: &str = "rescue.shell=hvc0\n";
 const FIRST_FRAME: &str = "RESCUE-TUI: first frame";
 const CHANGE_WITHIN: Duration = Duration::from_secs(300);
 
@@ -249,7 +249,7 @@ pub fn uefi_safe_graphics(lab: &Lab) -> Outcome {
 pub fn no_serial_port(lab: &Lab) -> Outcome {
     let machine = Machine::new(Firmware::Bios)
         .drive(medium(lab, Bus::Cd))
-        .ports(Ports::Virtio)
+        .ports(Ports::None)
         .job("rescue.shell=hvc0\n");
     let (mut running, mut shell) = start(lab, &machine)?;
     check_system(&mut shell, Firmware::Bios)?;

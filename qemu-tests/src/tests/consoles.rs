@@ -12,7 +12,7 @@ const WITHIN: Duration = Duration::from_secs(300);
 pub fn screen_program_that_crashes_is_started_again(lab: &Lab) -> Outcome {
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n");
+        .job("rescue.shell=hvc0\n");
     let mut running = lab.start(&machine)?;
     let mut shell = running.shell()?;
     shell.until("pidof rescue-tui | wc -w", "2", WITHIN)?;

@@ -24,7 +24,7 @@ pub fn every_bus_on_384_mib(lab: &Lab) -> Outcome {
     let mut machine = Machine::new(Firmware::Bios)
         .memory_mib(384)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n");
+        .job("rescue.shell=hvc0\n");
     for (bus, serial, mib, _) in DISKS {
         let file = lab.blank(&format!("{mib}.img"), *mib)?;
         machine = machine.drive(Drive::new(*bus, &file, serial));
@@ -58,7 +58,7 @@ pub fn every_bus_on_384_mib(lab: &Lab) -> Outcome {
 pub fn disks_come_and_go(lab: &Lab) -> Outcome {
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n");
+        .job("rescue.shell=hvc0\n");
     let mut running = lab.start(&machine)?;
     let mut shell = running.shell()?;
     let first = lab.blank("first.img", 65)?;

@@ -20,7 +20,7 @@ pub fn clone_grows_the_last_ext4_partition(lab: &Lab) -> Outcome {
     let large = lab.blank("large.img", LARGE_MIB)?;
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n")
+        .job("rescue.shell=hvc0\n")
         .drive(small.drive(Bus::Ahci))
         .drive(Drive::new(Bus::Nvme, &large, "LARGE-7A21"));
     let mut running = lab.start(&machine)?;
@@ -40,7 +40,7 @@ pub fn restore_grows_the_last_ext4_partition(lab: &Lab) -> Outcome {
     let (store, large) = (store(lab)?, lab.blank("large.img", LARGE_MIB)?);
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n")
+        .job("rescue.shell=hvc0\n")
         .drive(small.drive(Bus::Nvme))
         .drive(Drive::new(Bus::Virtio, &store, "STORE-0002"))
         .drive(Drive::new(Bus::Usb, &large, "LARGE-7A21"));

@@ -37,7 +37,7 @@ pub fn unattended_job_switches_off(lab: &Lab) -> Outcome {
 pub fn failed_job_stays_and_shows_why(lab: &Lab) -> Outcome {
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel("rescue.settle=1"))
-        .job("rescue.shell=ttyS1\n!echo before\n!exit 3\n!echo never\n");
+        .job("rescue.shell=hvc0\n!echo before\n!exit 3\n!echo never\n");
     let mut running = lab.start(&machine)?;
     for said in [
         "RESCUE-RUN: 1 exit 0",

@@ -28,7 +28,7 @@ pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome
 
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n")
+        .job("rescue.shell=hvc0\n")
         .drive(Drive::new(Bus::Ahci, &disk, "CUT-0001"))
         .drive(Drive::new(Bus::Nvme, &store, "STORE-0002"))
         .drive(Drive::new(Bus::Virtio, &target, "TARGET-7A21"));
@@ -87,7 +87,7 @@ pub(super) fn assert_all(told: &[String], disk: &str) -> Outcome {
 fn cut_off(lab: &Lab, disk: &std::path::Path) -> Outcome<Vec<String>> {
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n")
+        .job("rescue.shell=hvc0\n")
         .drive(Drive::new(Bus::Virtio, disk, "CUT-0001"));
     let mut running = lab.start(&machine)?;
     let mut shell = running.shell()?;

@@ -23,7 +23,7 @@ pub fn source_pulled_while_it_is_imaged(lab: &Lab) -> Outcome {
     let (store, target) = (store(lab)?, lab.blank("target.img", 400)?);
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n")
+        .job("rescue.shell=hvc0\n")
         .drive(source.drive(Bus::Usb))
         .drive(Drive::new(Bus::Nvme, &store, "STORE-0002"))
         .drive(Drive::new(Bus::Ahci, &target, "TARGET-7A21"));

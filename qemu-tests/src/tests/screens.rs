@@ -57,7 +57,7 @@ fn booted(lab: &Lab, firmware: Firmware, drives: &[Drive]) -> Outcome<Running> {
     let medium = Drive::medium(Bus::Cd, &lab.image.iso).first_to_boot();
     let machine = Machine::new(firmware)
         .drive(medium)
-        .job("rescue.shell=ttyS1\n");
+        .job("rescue.shell=hvc0\n");
     lab.start(&drives.iter().cloned().fold(machine, Machine::drive))
 }
 

@@ -43,7 +43,7 @@ pub fn what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image(lab: &Lab)
 
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n")
+        .job("rescue.shell=hvc0\n")
         .drive(Drive::new(Bus::Ahci, &disk, "CUT-0001"))
         .drive(Drive::new(Bus::Nvme, &store, "STORE-0002"))
         .drive(Drive::new(Bus::Usb, &target, "TARGET-7A21"));
@@ -80,7 +80,7 @@ pub fn what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image(lab: &Lab)
 fn with_tools(lab: &Lab, disk: &Path, tools: &Path) -> Outcome<(Running, Shell)> {
     let machine = Machine::new(Firmware::Bios)
         .kernel(lab.image.kernel(""))
-        .job("rescue.shell=ttyS1\n")
+        .job("rescue.shell=hvc0\n")
         .drive(Drive::new(Bus::Virtio, disk, "CUT-0001"))
         .drive(Drive::new(Bus::Virtio, tools, "TOOLS-0002"));
     let mut running = lab.start(&machine)?;

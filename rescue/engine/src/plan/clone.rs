@@ -17,6 +17,7 @@ pub fn plan(
     let source = survey.at_rest(source, request.options.liveness);
     let onto = survey.onto(destination);
     let ((source, opened), onto) = (source?, onto?);
+    survey.tell_content(&source);
     let mut plan = Plan::of(request);
     plan.wanting(used(&source, request.options.coverage));
     let from = From {

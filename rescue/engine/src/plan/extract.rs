@@ -1,6 +1,7 @@
 //! Planning to copy single files out of an image or a disk.
 
-use disk::layout::Layout;
+use disk::fs::{Filesystem, State};
+use disk::layout::{Content, Layout};
 use disk::size::Size;
 use disk::source::BlockSource;
 
@@ -37,6 +38,10 @@ pub fn plan(
             });
         }
     }
+    survey
+        .warnings
+        .extend(paths.iter().filter_map(|path| dirty(&layout, path)));
+    survey.warnings.dedup();
     let title = place.store.describe();
     if place.directory.is_none() {
         survey.refuse(Refusal::Other {
@@ -64,6 +69,23 @@ pub fn plan(
         needed_bytes: 0,
     });
     Some(plan)
+}
+
+/// What a user should know of the filesystem that a path leads into.
+fn dirty(layout: &Layout, path: &str) -> Option<String> {
+    let first = path.split('/').find(|name| !matches!(*name, "" | "."))?;
+    let number: u32 = first.parse().ok()?;
+    let mut partitions = layout.partitions();
+    let (_, content) = partitions.find(|(partition, _)| partition.number == number)?;
+    match content {
+        Content::Filesystem(Filesystem {
+            state: State::Dirty(why),
+            ..
+        }) => Some(format!(
+            "partition {number} was left dirty ({why}): its files are shown as far as that goes"
+        )),
+        _ => None,
+    }
 }
 
 /// What is read, and its layout; the plan is told of it.

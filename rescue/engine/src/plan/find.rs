@@ -182,6 +182,17 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// What a user should know of a disk whose content is copied.
+    pub fn tell_content(&mut self, disk: &Disk) {
+        match &disk.layout {
+            Ok(layout) => self.warnings.extend(states(disk, layout)),
+            Err(text) => self.warnings.push(format!(
+                "what is on {} cannot be told ({text}): it is taken whole",
+                disk.title()
+            )),
+        }
+    }
+
     /// What a user should know of a source.
     fn warn_of(&mut self, disk: &Disk) {
         for used in &disk.uses {
@@ -194,13 +205,6 @@ impl<'a> Survey<'a> {
                     "{used}: what changes while it is read may come out torn; better release it first"
                 ),
             });
-        }
-        match &disk.layout {
-            Ok(layout) => self.warnings.extend(states(disk, layout)),
-            Err(text) => self.warnings.push(format!(
-                "what is on {} cannot be told ({text}): it is taken whole",
-                disk.title()
-            )),
         }
     }
 }

@@ -41,6 +41,7 @@ pub fn plan(
     let source = survey.at_rest(source, request.options.liveness);
     let place = directory(store, survey);
     let ((disk, opened), place) = (source?, place?);
+    survey.tell_content(&disk);
     let mut plan = Plan::of(request);
     plan.wanting(used(&disk, request.options.coverage));
     not_on_source(&place, store, &disk, survey);
