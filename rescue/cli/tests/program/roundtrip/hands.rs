@@ -41,12 +41,14 @@ holes() { mkdir $1; head -c ${2:-$half}K $stage/noise | split -a 4 -d -b $piece 
 direct=
 room() { df --output=avail -k mnt | tail -n 1; }
 mix() {
-    cp -r $stage/tree mnt/first; most=$(($(room) * 3 / 4)); holes mnt/holes $((most < half ? most : half)); sync -f mnt
+    all=$(room); cp -r $stage/tree mnt/first; most=$(($(room) / 2)); holes mnt/holes $((most < half ? most : half)); sync -f mnt
     find mnt/holes -name '*[13579]' -delete; rm -r mnt/first/rescue/disk; sync -f mnt
     cp -r $stage/tree mnt/second
+    # btrfs takes room for data in large pieces and would have none left for its trees.
+    keep=20; [ $(stat -f -c %T mnt) != btrfs ] || keep=40
     for n in $(seq 20); do for large in one two; do
-        [ $(room) -gt $((size_mib * 128)) ] || break
-        dd if=$stage/noise of=mnt/$large bs=$((size_mib << 14)) count=2 skip=$n oflag=append$direct conv=notrunc status=none
+        [ $(room) -gt $((all * keep / 100)) ] || break
+        dd if=$stage/noise of=mnt/$large bs=$((size_mib << 14)) count=2 skip=$n oflag=append$direct conv=notrunc status=none || break
     done; done
     find mnt/holes -name '*[26]' -delete; rm mnt/two
     truncate -s 3M mnt/sparse; head -c 9000 $stage/noise | dd of=mnt/sparse bs=4096 seek=300 conv=notrunc status=none
@@ -112,7 +114,7 @@ pub const XFS_DB: Hands = Hands {
     fill: "true",
     check: "xfs_repair -n $disk",
     sums: r#"
-    (cd $stage; find . -type f ! -name proto -printf '%p\n' | LC_ALL=C sort) >names
+    (cd $stage; find tree pieces large -type f -printf './%p\n' | sort) >names
     { printf 'sb 0\np agblocks blocksize\n'; sed 's,^\.\(.*\),path \1\np core.size\nbmap,' names; } |
         xfs_db -r $disk 2>/dev/null | perl -e '
             use Digest::SHA; open my $disk, "<", shift or die; my @names = map { chomp; $_ } do { open my $n, "<", "names"; <$n> };

@@ -11,8 +11,9 @@ use crate::made::shell;
 
 const NOISE_MIB: usize = 150;
 const PIECES: usize = 300;
+const LARGE: usize = 20 << 20;
 
-/// A folder of `tree`, `noise`, `pieces` cut from it, and `proto`, the list of all of them for `mkfs.xfs -p`.
+/// A folder of `noise`, of `tree`, `pieces` and `large`, and of `proto`, the list of these three for `mkfs.xfs -p`.
 pub fn folder() -> &'static Path {
     static STAGE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = STAGE.get_or_init(|| {
@@ -36,12 +37,14 @@ fn fill(stage: &Path) {
     for (n, piece) in noise.chunks(37_000).take(PIECES).enumerate() {
         fs::write(stage.join(format!("pieces/{n:03}")), piece).unwrap();
     }
-    fs::write(stage.join("noise"), noise).unwrap();
+    // As large as mkfs.xfs may be given: a file that does not fit into one allocation group overwrites the next.
+    fs::write(stage.join("large"), &noise[..LARGE]).unwrap();
     // A boot file that nobody uses, sizes that are the device's, and the root.
     let mut list = "/dev/null\n0 0\nd--755 0 0\n".to_owned();
     proto(stage, &mut list);
     list.push_str("$\n");
     fs::write(stage.join("proto"), list).unwrap();
+    fs::write(stage.join("noise"), noise).unwrap();
 }
 
 /// The same bytes every time (xorshift64).
