@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 const LIMIT: usize = 512;
 
 pub fn ask(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Before the question: who is quick must not be shown either.
+    let hidden = Hidden::begin()?;
     eprint!("{question}");
     io::stderr().flush()?;
-    let hidden = Hidden::begin()?;
     let typed = line(&mut || {
         let mut byte = [0];
         let read = rustix::io::retry_on_intr(|| rustix::io::read(stdin(), &mut byte))?;

@@ -231,6 +231,45 @@ fn what_is_used_in_a_bitlocker_volume_comes_back_under_the_same_password() {
     ));
 }
 
+/// Answers each question on a terminal of its own, and prints what was to be seen there.
+const TERMINAL: &str = r#"
+import os, pty, sys
+rescue, *answers = sys.argv[1:]
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(rescue, [rescue, "disks", "luks", "--unlock"])
+seen = b""
+while True:
+    if answers and seen.endswith(b": "):
+        os.write(terminal, answers.pop(0).encode() + b"\n")
+        seen += b"|"
+    try:
+        seen += os.read(terminal, 4096)
+    except OSError:
+        break
+print(seen.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+#[test]
+fn what_is_typed_on_a_terminal_unlocks_and_is_not_shown() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("terminal.py"), TERMINAL).unwrap();
+    let seen = shell(&format!(
+        "cd {}; truncate -s 24M luks
+        printf '{SECRET}' | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 \
+            --key-file - luks
+        timeout 60 python3 terminal.py {} incorrect '{SECRET}' ''",
+        dir.path().display(),
+        env!("CARGO_BIN_EXE_rescue")
+    ));
+    assert!(
+        seen.contains("it is not shown") && seen.contains("(unlocked)"),
+        "{seen}"
+    );
+    assert!(!seen.contains("correct"), "{seen}");
+}
+
 #[test]
 fn without_a_terminal_nobody_is_asked_for_a_passphrase() {
     let dir = TempDir::new().unwrap();
