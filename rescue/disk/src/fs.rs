@@ -16,6 +16,7 @@ mod locked;
 mod named;
 mod ntfs;
 mod overlay;
+mod reiserfs;
 mod swap;
 pub mod tree;
 mod xfs;
@@ -139,6 +140,7 @@ pub const READERS: &[Reader] = &[
     btrfs::READER,
     hfsplus::READER,
     apfs::READER,
+    reiserfs::READER,
     swap::READER,
     named::READER,
     locked::SECOND,
@@ -228,6 +230,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "btrfs" => "btrfs",
         "hfsplus" => "hfsplus",
         "apfs" => "apfs",
+        "reiserfs" => "reiserfs",
         "swap" | "swsuspend" => "swap",
         _ => return None,
     };

@@ -63,13 +63,6 @@ const KNOWN: &[Known] = &[
         Some(((32 << 10) + 152, 16)),
     ),
     known(
-        "reiserfs",
-        (64 << 10) + 52,
-        b"ReIsEr",
-        Some((64 << 10) + 84),
-        Some(((64 << 10) + 100, 16)),
-    ),
-    known(
         "reiser4",
         64 << 10,
         b"ReIsEr4",

@@ -28,6 +28,7 @@ const CLAIMED: &[&str] = &[
     "btrfs",
     "hfsplus",
     "apfs",
+    "reiserfs",
     "swap",
     "swsuspend",
     "crypto_LUKS",

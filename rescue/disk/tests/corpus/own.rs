@@ -66,6 +66,14 @@ pub fn images() -> Vec<Verdict> {
             "",
         ),
         ("mkapfs", 140 * MIB, &["-L", "obst"], "apfsprogs", ""),
+        // No reference maps it in Debian: tests of its own hold the map against reiserfsprogs.
+        (
+            "mkreiserfs",
+            64 * MIB,
+            &["-q", "-f", "-l", "tanne"],
+            "reiserfsprogs",
+            "",
+        ),
         (
             "mkswap",
             16 * MIB,

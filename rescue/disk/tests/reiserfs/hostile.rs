@@ -1,0 +1,138 @@
+//! ReiserFS bent in every way: no panic, no hang, no memory beyond the bound.
+
+use std::sync::OnceLock;
+
+use disk::extent::{Extent, ExtentMap};
+use disk::geometry::Geometry;
+use disk::source::{BlockSource, ReadError};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+
+use crate::kernel::{blocks_of, kept};
+use crate::made::cases;
+use crate::sparse::Sparse;
+use crate::{MIB, SUPERBLOCK, number_at, peak, reader};
+
+const MEMORY_LIMIT: usize = 64 << 20;
+
+struct Made {
+    image: Sparse,
+    /// Blocks of files.
+    live: Vec<Extent>,
+    /// The journal's header, and the heads of transactions.
+    journal: Vec<u64>,
+}
+
+fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let file = kept("cut");
+        let place = |at| number_at(&file, SUPERBLOCK + at);
+        let (from, len) = (place(12), place(20));
+        let bytes = std::fs::read(file.path()).unwrap();
+        let heads = (from..from + len).map(|block| block * 4096).filter(|at| {
+            let start = usize::try_from(*at).unwrap();
+            &bytes[start + 4084..start + 4092] == b"ReIsErLB"
+        });
+        let mut journal: Vec<u64> = heads.collect();
+        journal.push((from + len) * 4096);
+        assert!(journal.len() > 5);
+        Made {
+            live: blocks_of(&file, "live", 4096),
+            journal,
+            image: Sparse::read(&bytes[..]).unwrap(),
+        }
+    })
+}
+
+/// An image with some of its bytes replaced and its end cut off.
+struct Bent<'a> {
+    image: &'a Sparse,
+    patches: Vec<(u64, Vec<u8>)>,
+    size_bytes: u64,
+}
+
+impl BlockSource for Bent<'_> {
+    fn geometry(&self) -> Geometry {
+        Geometry::of_file(self.size_bytes)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let (len, size_bytes) = (buf.len() as u64, self.size_bytes);
+        if offset.checked_add(len).is_none_or(|end| end > size_bytes) {
+            return Err(ReadError::BeyondEnd {
+                offset,
+                len,
+                size_bytes,
+            });
+        }
+        self.image.read_at(offset, buf)?;
+        for (at, new) in &self.patches {
+            for (place, byte) in (*at..).zip(new) {
+                if (offset..offset + len).contains(&place) {
+                    buf[usize::try_from(place - offset).unwrap()] = *byte;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn endured(source: &dyn BlockSource) -> ExtentMap {
+    let size = source.size_bytes();
+    let (found, taken) = peak::during(|| (reader().read)(source).unwrap());
+    assert!(taken <= MEMORY_LIMIT, "it took {} MiB", taken >> 20);
+    let used = found.map_or_else(|| ExtentMap::whole(size), |found| found.used.extents(size));
+    assert!(used.end() <= size);
+    used
+}
+
+type Bends = Vec<(prop::sample::Index, usize, Vec<u8>)>;
+
+fn bends(within: usize) -> impl Strategy<Value = Bends> {
+    let edge = prop_oneof![
+        prop::collection::vec(any::<u8>(), 1..9),
+        Just(vec![0; 4]),
+        Just(vec![0xFF; 4]),
+        (0u32..3000).prop_map(|n| n.to_le_bytes().to_vec()),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), 0..within, edge), 1..6)
+}
+
+fn bent(places: &[u64], bends: Bends) -> Bent<'static> {
+    let patches = bends
+        .into_iter()
+        .map(|(index, inside, new)| (places[index.index(places.len())] + inside as u64, new));
+    Bent {
+        image: &made().image,
+        patches: patches.collect(),
+        size_bytes: 64 * MIB,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(60), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bent_superblocks_are_endured(bends in bends(76)) {
+        endured(&bent(&[SUPERBLOCK], bends));
+    }
+
+    #[test]
+    fn bent_journals_are_endured(bends in bends(64)) {
+        endured(&bent(&made().journal, bends));
+    }
+
+    #[test]
+    fn a_used_block_is_never_lost_by_a_bent_bitmap(bends in bends(2048)) {
+        // The journal holds a newer one, and what stands in that is used whatever the disk says.
+        let used = endured(&bent(&[SUPERBLOCK + 4096], bends));
+        assert!(made().live.iter().all(|block| used.covers(*block)));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_whole(size in 512u64..64 * MIB - 4096) {
+        let mut cut = bent(&[SUPERBLOCK], Vec::new());
+        cut.size_bytes = size;
+        assert_eq!(endured(&cut), ExtentMap::whole(size));
+    }
+}
