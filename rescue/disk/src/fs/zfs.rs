@@ -14,6 +14,8 @@ const PAIRS_LEN: u64 = 112 << 10;
 const RING: u64 = 128 << 10;
 /// The smallest überblock; larger sectors have larger ones.
 const SLOT: usize = 1024;
+/// The first byte of a list in this encoding.
+const XDR: u8 = 1;
 const MAGIC: u64 = 0x00BA_B10C;
 const NUMBER: u32 = 8;
 const STRING: u32 = 9;
@@ -22,23 +24,34 @@ pub(super) fn member(source: &dyn BlockSource) -> Result<Option<Filesystem>, Rea
     let size = source.size_bytes() & !(LABEL - 1);
     let ends = [2, 1].map(|back| size.checked_sub(back * LABEL));
     for at in [Some(0), Some(LABEL)].into_iter().chain(ends).flatten() {
-        let Some(ring) = bytes(source, at + RING, LABEL - RING)? else {
-            continue;
-        };
-        if !ring.chunks(SLOT).any(is_uberblock) {
-            continue;
-        }
-        let Some(pairs) = bytes(source, at + PAIRS, PAIRS_LEN)? else {
-            continue;
-        };
-        if let Some((name, pool)) = names(Fields(&pairs)) {
-            let mut found = whole("zfs_member", source.size_bytes());
-            found.label = Some(name).filter(|name| !name.is_empty());
-            found.uuid = Some(pool.to_string());
-            return Ok(Some(found));
+        match label(source, at) {
+            Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
+            // One that cannot be read has three others.
+            Ok(None) | Err(_) => {}
+            Ok(Some((name, pool))) => {
+                let mut found = whole("zfs_member", source.size_bytes());
+                found.label = Some(name).filter(|name| !name.is_empty());
+                found.uuid = Some(pool.to_string());
+                return Ok(Some(found));
+            }
         }
     }
     Ok(None)
+}
+
+/// The pool's name and its identity by the label at this place.
+fn label(source: &dyn BlockSource, at: u64) -> Result<Option<(String, u64)>, ReadError> {
+    // What is not even XDR is not read further: on a failing disk every read may take long.
+    let begins = bytes(source, at + PAIRS, 1)?;
+    if begins.as_deref() != Some(&[XDR]) {
+        return Ok(None);
+    }
+    let ring = bytes(source, at + RING, LABEL - RING)?;
+    if !ring.is_some_and(|ring| ring.chunks(SLOT).any(is_uberblock)) {
+        return Ok(None);
+    }
+    let pairs = bytes(source, at + PAIRS, PAIRS_LEN)?;
+    Ok(pairs.and_then(|pairs| names(Fields(&pairs))))
 }
 
 fn is_uberblock(slot: &[u8]) -> bool {
@@ -46,12 +59,8 @@ fn is_uberblock(slot: &[u8]) -> bool {
     slot.u64(0) == Some(MAGIC) || slot.be64(0) == Some(MAGIC)
 }
 
-/// The pool's name and its identity.
 fn names(list: Fields<'_>) -> Option<(String, u64)> {
-    // XDR, and the list's version and flags.
-    if list.u8(0) != Some(1) {
-        return None;
-    }
+    // Behind the encoding, and the list's version and flags.
     let (mut at, mut name, mut pool) = (12, None, None);
     while name.is_none() || pool.is_none() {
         let size = list.be32(at)? as usize;
