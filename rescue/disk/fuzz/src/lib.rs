@@ -276,6 +276,9 @@ pub fn sparse(name: &str, data: &[u8]) {
     if name == "btrfs" {
         disk.put_nodes_right();
     }
+    if name == "apfs" {
+        disk.put_objects_right();
+    }
     if name == "f2fs" {
         // Both ends of the two checkpoint packs behind the superblock's.
         for pack in [512 * 4096, 1024 * 4096] {
@@ -298,6 +301,32 @@ const SPARSE_BYTES: u64 = 320 << 20;
 struct Sectors(BTreeMap<u64, [u8; SECTOR]>);
 
 impl Sectors {
+    /// Every block that has the head of an object of APFS: a known kind, and a transaction.
+    fn put_objects_right(&mut self) {
+        let object = |(number, bytes): (&u64, &[u8; SECTOR])| {
+            let kind = u16::from_le_bytes([bytes[24], bytes[25]]);
+            let is_object = *number % 8 == 0 && (1..0x20).contains(&kind) && bytes[16..24] != [0; 8];
+            is_object.then_some(number * SECTOR as u64)
+        };
+        let found: Vec<u64> = self.0.iter().filter_map(object).collect();
+        for place in found {
+            let mut block = [0; 4096];
+            if self.read_at(place, &mut block).is_err() {
+                continue;
+            }
+            let (mut first, mut second) = (0u64, 0u64);
+            for word in block[8..].chunks_exact(4) {
+                first += u64::from(u32::from_le_bytes(word.try_into().expect("four bytes")));
+                second += first;
+            }
+            let modulus = 0xFFFF_FFFF;
+            let low = modulus - (first + second) % modulus;
+            let high = modulus - (first + low) % modulus;
+            let head = self.0.get_mut(&(place / SECTOR as u64)).expect("it was found there");
+            head[..8].copy_from_slice(&(high << 32 | low).to_le_bytes());
+        }
+    }
+
     /// Every block of btrfs that carries the filesystem's identity: the superblocks and all nodes.
     fn put_nodes_right(&mut self) {
         let mut superblock = [0; 0x98];

@@ -6,10 +6,12 @@
 
 mod btree;
 mod container;
+mod files;
 mod node;
 mod object;
 mod omap;
 mod reach;
+mod record;
 mod space;
 mod superblock;
 mod volume;
@@ -24,7 +26,7 @@ use volume::Volume;
 pub const READER: Reader = Reader {
     name: "apfs",
     read,
-    tree: None,
+    tree: Some(files::open),
 };
 
 /// Why something cannot be followed.

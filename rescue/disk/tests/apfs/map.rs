@@ -6,7 +6,8 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::made::{blank, open, read_at, run, write_at};
 use crate::volume::{
-    BLOCK, formatted, mapped, number, objects, patch, read, reader, restored, why_whole,
+    BLOCK, FILLED, alone, formatted, mapped, number, objects, patch, read, reader, restored,
+    volume, why_whole,
 };
 
 const CHUNK_INFO: u16 = 7;
@@ -118,6 +119,23 @@ fn the_names_are_those_that_others_read() {
     assert_eq!(Some(tag("UUID")), found.uuid);
     assert_eq!(tag("TYPE"), found.kind);
     assert_eq!(tag("BLOCK_SIZE"), found.block_size.to_string());
+}
+
+#[test]
+fn containers_that_linux_filled_are_mapped_with_their_snapshots() {
+    let _alone = alone();
+    for (name, folder) in FILLED {
+        let file = volume(name);
+        checked(&file);
+        let found = read(&file);
+        let (used, theirs) = (mapped(&found), by_its_bitmaps(&file));
+        assert!(theirs.difference(used).is_empty());
+        assert!(used.difference(&theirs).total_bytes() <= BLOCK);
+        assert_eq!(found.label.as_deref(), Some(*folder));
+        let back = restored(&file, used);
+        checked(&back);
+        assert_eq!(read(&back), found);
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Containers for the tests of this binary.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use disk::extent::ExtentMap;
 use disk::fs::{Filesystem, READERS, Reader, Used, recognise};
@@ -10,6 +12,45 @@ use tempfile::NamedTempFile;
 use crate::made::{blank, open, read_at, run, write_at};
 
 pub const BLOCK: u64 = 4096;
+/// Without regard to case; with it, and with two snapshots. Beside each the folder that its volume is.
+pub const FILLED: &[(&str, &str)] = &[("plain", "Plain é"), ("cased", "cased, with snapshots")];
+
+/// Memory is counted for the whole process, so one test works at a time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/apfs")
+        .join(name)
+}
+
+/// A container that Linux filled, as a sparse file.
+pub fn volume(name: &str) -> NamedTempFile {
+    let packed = std::fs::File::open(kept(&format!("{name}.img.zst"))).unwrap();
+    let mut plain = zstd::Decoder::new(packed).unwrap();
+    let file = NamedTempFile::new().unwrap();
+    let (mut at, mut piece) = (0, vec![0; 1 << 20]);
+    loop {
+        let read = plain.read(&mut piece).unwrap();
+        if read == 0 {
+            break;
+        }
+        if piece[..read].iter().any(|byte| *byte != 0) {
+            file.as_file().write_all_at(&piece[..read], at).unwrap();
+        }
+        at += read as u64;
+    }
+    file.as_file().set_len(at).unwrap();
+    file
+}
+
+/// Lines of what the kernel listed: digests as `sha256sum` prints them, then `kind|size|modified|links|./path`.
+pub fn listed(name: &str) -> String {
+    std::fs::read_to_string(kept(&format!("{name}.list"))).unwrap()
+}
 
 /// A new one, as mkapfs makes it.
 pub fn formatted(size_bytes: u64) -> NamedTempFile {

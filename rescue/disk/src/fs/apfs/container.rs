@@ -14,13 +14,15 @@ use crate::source::{BlockSource, read_vec};
 
 /// Largest object of more than one block; a space manager has some blocks.
 const OBJECT_LIMIT: u64 = 1 << 20;
-/// Blocks that are remembered: 4 MiB of them.
-const REMEMBERED: usize = 4 << 20;
+/// Blocks that are remembered: 8 MiB of them.
+const REMEMBERED: usize = 8 << 20;
+/// What a block costs of the budget, against a look at one in memory.
+const COST: u64 = 64;
 
 pub(super) struct Container<'a> {
     source: &'a dyn BlockSource,
     pub superblock: Superblock,
-    /// Blocks that may still be read: a damaged tree must not lead through itself for ever.
+    /// What reading may still cost: a damaged tree must not lead through itself for ever.
     budget: Cell<u64>,
     remembered: RefCell<HashMap<u64, Rc<Vec<u8>>>>,
 }
@@ -38,8 +40,13 @@ impl<'a> Container<'a> {
         let superblock = newest(source, &first)?;
         Ok(Container {
             source,
-            // Each tree has each block once; bitmaps and tables are a small part of them.
-            budget: Cell::new(superblock.blocks.saturating_add(1024)),
+            // To map a container each of its blocks is read once at most; a walk over its files comes back to some.
+            budget: Cell::new(
+                superblock
+                    .blocks
+                    .saturating_add(1 << 16)
+                    .saturating_mul(COST),
+            ),
             superblock,
             remembered: RefCell::new(HashMap::new()),
         })
@@ -70,20 +77,31 @@ impl<'a> Container<'a> {
         if number >= self.superblock.blocks {
             return refused("one of its records points beyond its end");
         }
-        let Some(left) = self.budget.get().checked_sub(1) else {
-            return refused("its trees have more blocks than the container");
-        };
-        self.budget.set(left);
+        self.spend(COST)?;
         let size = self.block_size();
         Ok(read_vec(self.source, number * size, size)?)
     }
 
-    /// As [`Container::block`], from memory where it was asked for before.
-    pub fn remembered(&self, number: u64) -> Result<Rc<Vec<u8>>, Trouble> {
+    pub fn spend(&self, cost: u64) -> Result<(), Trouble> {
+        let Some(left) = self.budget.get().checked_sub(cost) else {
+            return refused("its trees have more blocks than the container");
+        };
+        self.budget.set(left);
+        Ok(())
+    }
+
+    /// As [`Container::block`], from memory where it was asked for before; what is new is checked.
+    pub fn remembered(
+        &self,
+        number: u64,
+        check: &mut dyn FnMut(&[u8]) -> Result<(), Trouble>,
+    ) -> Result<Rc<Vec<u8>>, Trouble> {
+        self.spend(1)?;
         if let Some(block) = self.remembered.borrow().get(&number) {
             return Ok(Rc::clone(block));
         }
         let block = Rc::new(self.block(number)?);
+        check(&block)?;
         let mut remembered = self.remembered.borrow_mut();
         if remembered.len() * block.len() >= REMEMBERED {
             remembered.clear();

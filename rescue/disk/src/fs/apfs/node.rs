@@ -30,6 +30,7 @@ impl Shape {
     pub const OMAP_SNAPSHOTS: Shape = Shape::fixed(0x13, 8, 16);
     pub const FILE_EXTENTS: Shape = Shape::fixed(0x1F, 16, 16);
     pub const EXTENTS: Shape = Shape::fixed(0x0F, 0, 0);
+    pub const FILES: Shape = Shape::fixed(0x0E, 0, 0);
     pub const SNAPSHOTS: Shape = Shape::fixed(0x10, 0, 0);
 
     const fn fixed(subkind: u32, key: usize, value: usize) -> Shape {

@@ -1,7 +1,5 @@
 //! Object maps: where an object with a number of its own is, in each version of it that is kept.
 
-use std::rc::Rc;
-
 use super::container::Container;
 use super::node::{Node, Shape};
 use super::object::Kind;
@@ -48,8 +46,12 @@ impl Omap {
     ) -> Result<Option<Mapped>, Trouble> {
         let (mut place, mut level) = (self.tree, None);
         loop {
-            let bytes = container.remembered(place)?;
-            let node = checked(&bytes, place)?;
+            let bytes = container.remembered(place, &mut |bytes| {
+                Node::checked(bytes, place, Shape::OMAP).map(|_| ())
+            })?;
+            let Some(node) = Node::parse(&bytes, Shape::OMAP) else {
+                return refused("a node of an object map is something else");
+            };
             if level.is_some_and(|level| level != node.level) {
                 return refused("an object map leads back into itself");
             }
@@ -64,10 +66,6 @@ impl Omap {
             (place, level) = (node.child(nth)?, node.level.checked_sub(1));
         }
     }
-}
-
-fn checked(bytes: &Rc<Vec<u8>>, place: u64) -> Result<Node<'_>, Trouble> {
-    Node::checked(bytes, place, Shape::OMAP)
 }
 
 /// `None` for a number that was deleted.

@@ -121,6 +121,19 @@ impl Volume {
         }))
     }
 
+    /// Whether its files can be read.
+    pub fn is_read(&self) -> bool {
+        !self.encrypted && !self.sealed
+    }
+
+    /// What its folder beside the other volumes is called.
+    pub fn folder(&self, number: usize) -> String {
+        match self.name.replace('/', "\u{fffd}") {
+            name if name.is_empty() => format!("volume {}", number + 1),
+            name => name,
+        }
+    }
+
     /// Its name, its role where it has one, and whether it is locked.
     pub fn told(&self) -> String {
         let role = self.role.map(|role| format!(" ({role})"));
