@@ -3,7 +3,7 @@
 //! What the format has no field for stands in a comment, which ddrescue skips: whose map it is, as one line of
 //! JSON after `# rescue: `.
 
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use disk::extent::Extent;
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,19 @@ pub struct MapFile {
 
 /// The text of a map file. `command` is the line that goes on from it.
 pub fn write(map: &Map, ends: Option<&Ends>, command: &str) -> String {
+    let mut text = Vec::new();
+    write_to(&mut text, map, ends, command).expect("memory takes every write");
+    String::from_utf8(text).expect("only text was written")
+}
+
+/// As `write`, for maps of millions of lines: their text is never in memory as a whole.
+pub fn write_to(
+    out: &mut dyn Write,
+    map: &Map,
+    ends: Option<&Ends>,
+    command: &str,
+) -> io::Result<()> {
     let lines = map.lines();
-    let mut text = String::with_capacity(256 + 32 * lines.len());
     let position = lines
         .iter()
         .find(|(_, status)| *status == Status::NonTried)
@@ -50,25 +61,25 @@ pub fn write(map: &Map, ends: Option<&Ends>, command: &str) -> String {
     let finished = lines
         .iter()
         .all(|(_, s)| matches!(s, Status::Finished | Status::Bad));
-    let _ = writeln!(
-        text,
+    writeln!(
+        out,
         "# Mapfile. Created by rescue {}",
         env!("CARGO_PKG_VERSION")
-    );
-    let _ = writeln!(text, "# Command line: {}", one_line(command));
+    )?;
+    writeln!(out, "# Command line: {}", one_line(command))?;
     if let Some(ends) = ends {
         let owner = serde_json::to_string(ends).expect("identities are plain data");
-        let _ = writeln!(text, "{OWNER_LINE}{owner}");
+        writeln!(out, "{OWNER_LINE}{owner}")?;
     }
-    let _ = writeln!(text, "# current_pos  current_status  current_pass");
+    writeln!(out, "# current_pos  current_status  current_pass")?;
     let status = if finished { '+' } else { '?' };
-    let _ = writeln!(text, "0x{position:08X}     {status}               1");
-    let _ = writeln!(text, "#      pos        size  status");
+    writeln!(out, "0x{position:08X}     {status}               1")?;
+    writeln!(out, "#      pos        size  status")?;
     for (extent, status) in lines {
         let (start, len) = (extent.start(), extent.len());
-        let _ = writeln!(text, "0x{start:08X}  0x{len:08X}  {}", sign(status));
+        writeln!(out, "0x{start:08X}  0x{len:08X}  {}", sign(status))?;
     }
-    text
+    Ok(())
 }
 
 /// Reads a map file of a disk of `size_bytes`. The text of an error says the line and what is wrong with it.

@@ -1,5 +1,7 @@
 //! `rescue map`: the used map of a disk in GNU ddrescue's format.
 
+use std::io::{BufWriter, Write};
+
 use disk::layer::Keys;
 use disk::layout::Layout;
 use engine::map::Map;
@@ -10,11 +12,15 @@ use crate::{Exit, Streams};
 
 pub fn run(source: &DiskName, keys: &Keys, streams: &mut Streams<'_>) -> Exit {
     let found = super::one_disk(source);
-    let text = match found.and_then(|(disk, host)| super::opened(&disk, &host, keys)) {
-        Ok((_, layout)) => domain(&layout, source),
+    let map = match found.and_then(|(disk, host)| super::opened(&disk, &host, keys)) {
+        Ok((_, layout)) => domain(&layout),
         Err((exit, sentence)) => return super::end(exit, &sentence, streams),
     };
-    match streams.out.write_all(text.as_bytes()) {
+    let mut out = BufWriter::new(&mut *streams.out);
+    let written = mapfile::write_to(&mut out, &map, None, &format!("rescue map {source}"));
+    let written = written.and_then(|()| out.flush());
+    drop(out);
+    match written {
         Ok(()) => Exit::Done,
         Err(error) => super::end(
             Exit::Fault,
@@ -25,8 +31,8 @@ pub fn run(source: &DiskName, keys: &Keys, streams: &mut Streams<'_>) -> Exit {
 }
 
 /// Used bytes as finished, all others as not tried: what ddrescue calls a domain map.
-fn domain(layout: &Layout, source: &DiskName) -> String {
+fn domain(layout: &Layout) -> Map {
     let mut map = Map::new(layout.geometry.size_bytes);
     map.finished = layout.used();
-    mapfile::write(&map, None, &format!("rescue map {source}"))
+    map
 }
