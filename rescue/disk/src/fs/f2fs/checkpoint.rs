@@ -40,7 +40,7 @@ pub struct Checkpoint {
 /// What a pack of blocks is.
 enum Pack {
     Sound(Checkpoint),
-    /// It was begun and not ended: a kernel takes the other one.
+    /// It was never begun, or not ended: a kernel takes the other one.
     Unfinished,
     /// A sum is wrong.
     Damaged,
@@ -79,6 +79,9 @@ impl Checkpoint {
     fn read(source: &dyn BlockSource, superblock: &Superblock, at: u64) -> Result<Pack, Trouble> {
         // One that cannot be read may be the newest.
         let head = read_vec(source, at * BLOCK, (1 + superblock.payload) * BLOCK)?;
+        if head.iter().all(|byte| *byte == 0) {
+            return Ok(Pack::Unfinished);
+        }
         let fields = Fields(&head);
         let (Some(version), Some(blocks), Some(flags)) =
             (version_of(&head), fields.u32(136), fields.u32(132))
