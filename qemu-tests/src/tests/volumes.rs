@@ -51,10 +51,15 @@ pub fn what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image(lab: &Lab)
     let mut shell = running.shell()?;
     wait_for_disks(&mut shell, &["CUT-0001", "STORE-0002", "TARGET-7A21"])?;
     let disks = shell.run("rescue disks | grep -A14 CUT-0001")?;
+    shell.run(&format!("printf %s '{KEY}' >/tmp/key"))?;
     job(
         &mut shell,
-        "rescue image serial:CUT-0001 label:STORE --name cut",
+        "rescue image serial:CUT-0001 label:STORE --name cut --key-file /tmp/key",
     )?;
+    let unlocked = shell.run("rescue info label:STORE/cut.img.zst | grep unlocked")?;
+    ensure(unlocked.lines().count() == 1, || {
+        format!("the encrypted volume is not unlocked: {unlocked}")
+    })?;
     job(
         &mut shell,
         "rescue restore label:STORE/cut.img.zst serial:TARGET-7A21 --approve 7A21",
