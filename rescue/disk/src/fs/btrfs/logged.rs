@@ -142,6 +142,9 @@ impl Covered {
     /// What of a range is left outside of them.
     pub fn outside(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
         let mut left = Vec::new();
+        if from >= to {
+            return left;
+        }
         let mut at = from;
         let before = self.0.range(..=from).next_back();
         let inside = self.0.range((Bound::Excluded(from), Bound::Excluded(to)));
