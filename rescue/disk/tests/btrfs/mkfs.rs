@@ -43,16 +43,11 @@ pub fn mounted(disks: &[NamedTempFile], script: &str) -> (String, TempDir) {
     (text, dir)
 }
 
-/// What is mounted while another script leaves the view of all mounts for one of its own stays mounted there: neither
-/// may happen in the middle of the other.
-pub const LOCK: &str = "exec 9>${TMPDIR:-/tmp}/rescue-btrfs.lock; flock 9";
-
-/// Loop devices, until the script ends. The kernel forgets them, for copies of a filesystem are told apart by nothing;
-/// btrfs-progs finds them through libblkid, which would remember what stood on them before.
+/// Loop devices, until the script ends. The kernel forgets them, for copies of a filesystem are told apart by nothing.
 pub fn attached(disks: &[NamedTempFile]) -> String {
     let paths: Vec<_> = disks.iter().map(|d| d.path().to_str().unwrap()).collect();
     format!(
-        "loops=(); export BLKID_FILE=$(mktemp -u); ended() {{ cd /; {LOCK}; rm -f $BLKID_FILE; [ -z \"${{dir-}}\" ] || ! mountpoint -q $dir/mnt || umount $dir/mnt; \
+        "loops=(); ended() {{ cd /; [ -z \"${{dir-}}\" ] || ! mountpoint -q $dir/mnt || umount $dir/mnt; \
          for loop in ${{loops[@]}}; do btrfs device scan -u $loop || true; losetup -d $loop; done; }}; trap ended EXIT; \
          options=; for disk in {}; do loop=$(losetup -f --show $disk); loops+=($loop); options+=,device=$loop; done",
         paths.join(" ")
