@@ -1,0 +1,138 @@
+//! The words of the jobs, and the requests they make.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use engine::request::{Action, DiskName, Options, Place, Request, Unlock};
+
+use super::option::{Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
+
+#[derive(Args, Debug)]
+pub struct ImageWords {
+    pub source: DiskName,
+    pub store: Place,
+    /// The image will be STORE/NAME.img.zst
+    #[arg(long)]
+    pub name: String,
+    /// Zstandard level, 1 (fast) to 19
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+    /// A note kept in the image
+    #[arg(long)]
+    pub note: Option<String>,
+    #[command(flatten)]
+    pub keys: KeyWords,
+    #[command(flatten)]
+    pub coverage: Extent,
+    #[command(flatten)]
+    pub live: InUse,
+    #[command(flatten)]
+    pub verification: Check,
+    #[command(flatten)]
+    pub consent: Approval,
+    /// Writes what of the disk the image has as a map file of GNU ddrescue, when the image is done
+    #[arg(long, value_name = "FILE")]
+    pub map: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl ImageWords {
+    pub fn request(&self, unlock: Unlock) -> Request {
+        Request {
+            action: Action::Image {
+                source: self.source.clone(),
+                store: self.store.clone(),
+                name: self.name.clone(),
+            },
+            options: Options {
+                unlock,
+                level: self.level,
+                note: self.note.clone(),
+                coverage: self.coverage.coverage(),
+                liveness: self.live.liveness(),
+                verification: self.verification.verification(),
+                map: self.map.clone(),
+                ..Options::default()
+            },
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct RestoreWords {
+    pub image: Place,
+    pub destination: DiskName,
+    #[command(flatten)]
+    pub keys: KeyWords,
+    #[command(flatten)]
+    pub growth: Grow,
+    #[command(flatten)]
+    pub verification: Check,
+    #[command(flatten)]
+    pub consent: Approval,
+    #[command(flatten)]
+    pub map: MapFile,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl RestoreWords {
+    pub fn request(&self, unlock: Unlock) -> Request {
+        Request {
+            action: Action::Restore {
+                image: self.image.clone(),
+                destination: self.destination.clone(),
+            },
+            options: Options {
+                unlock,
+                growth: self.growth.growth(),
+                verification: self.verification.verification(),
+                map: self.map.path(),
+                ..Options::default()
+            },
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct CloneWords {
+    pub source: DiskName,
+    pub destination: DiskName,
+    #[command(flatten)]
+    pub keys: KeyWords,
+    #[command(flatten)]
+    pub coverage: Extent,
+    #[command(flatten)]
+    pub live: InUse,
+    #[command(flatten)]
+    pub growth: Grow,
+    #[command(flatten)]
+    pub verification: Check,
+    #[command(flatten)]
+    pub consent: Approval,
+    #[command(flatten)]
+    pub map: MapFile,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl CloneWords {
+    pub fn request(&self, unlock: Unlock) -> Request {
+        Request {
+            action: Action::Clone {
+                source: self.source.clone(),
+                destination: self.destination.clone(),
+            },
+            options: Options {
+                unlock,
+                coverage: self.coverage.coverage(),
+                liveness: self.live.liveness(),
+                growth: self.growth.growth(),
+                verification: self.verification.verification(),
+                map: self.map.path(),
+                ..Options::default()
+            },
+        }
+    }
+}

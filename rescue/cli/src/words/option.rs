@@ -1,0 +1,115 @@
+//! Options that several subcommands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use engine::request::{Coverage, Growth, Liveness, Verification};
+
+/// Of encrypted volumes on what is read.
+#[derive(Args, Debug)]
+pub struct KeyWords {
+    /// Opens encrypted volumes with the bytes of this file, all of them; - is standard input
+    #[arg(long = "key-file", value_name = "FILE")]
+    pub key_files: Vec<PathBuf>,
+    /// Asks for the passphrases or recovery keys of encrypted volumes. What is used in them is copied as it
+    /// stands, still encrypted; without a key they are taken whole
+    #[arg(long)]
+    pub unlock: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Output {
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Extent {
+    /// Every sector, those no filesystem uses too
+    #[arg(long)]
+    exact: bool,
+}
+
+impl Extent {
+    pub fn coverage(&self) -> Coverage {
+        if self.exact {
+            Coverage::Exact
+        } else {
+            Coverage::Used
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct InUse {
+    /// Copies a source that is mounted for writing: what changes meanwhile may come out torn
+    #[arg(long)]
+    live: bool,
+}
+
+impl InUse {
+    pub fn liveness(&self) -> Liveness {
+        if self.live {
+            Liveness::Live
+        } else {
+            Liveness::AtRest
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Grow {
+    /// Gives the last partition and its filesystem the room of a larger disk
+    #[arg(long)]
+    grow: bool,
+}
+
+impl Grow {
+    pub fn growth(&self) -> Growth {
+        if self.grow {
+            Growth::LastPartition
+        } else {
+            Growth::Keep
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Does not read back what was written
+    #[arg(long)]
+    no_verify: bool,
+}
+
+impl Check {
+    pub fn verification(&self) -> Verification {
+        if self.no_verify {
+            Verification::Skip
+        } else {
+            Verification::ReadBack
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Approval {
+    /// Consents without a terminal: the last four characters of the destination's serial, or the name of the
+    /// existing regular file that is overwritten
+    #[arg(long, value_name = "WORD")]
+    pub approve: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct MapFile {
+    /// Where the state of the job is kept (GNU ddrescue's format); the same command goes on from it. Otherwise
+    /// it is kept beside a regular file, and for a disk below $XDG_STATE_HOME/rescue
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
+}
+
+impl MapFile {
+    pub fn path(&self) -> Option<PathBuf> {
+        self.map.clone()
+    }
+}
