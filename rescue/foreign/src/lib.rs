@@ -1,0 +1,80 @@
+//! Disk images of other programs: each a disk like any other, to be read at any byte.
+//!
+//! Pure: files come in as [`BlockSource`]s, and what else an image consists of through a [`Folder`]. Every byte of
+//! them is hostile. A place that a damaged table does not lead to is unreadable, as a bad sector is.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod mapped;
+pub mod qcow2;
+mod recent;
+pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
+pub mod vmdk;
+
+use std::sync::Arc;
+
+use disk::source::BlockSource;
+
+pub use error::ForeignError;
+
+/// A file of an image.
+pub type File = Arc<dyn BlockSource>;
+
+/// The directory that an image lies in, for formats of several files.
+pub trait Folder {
+    /// A regular file of this directory; the name has no `/`. The text of an error says why not.
+    fn open(&self, name: &str) -> Result<File, String>;
+}
+
+/// An image as the disk that it holds.
+pub struct Opened {
+    /// As people call the format.
+    pub format: &'static str,
+    pub source: Box<dyn BlockSource>,
+    /// What a user should know of it.
+    pub notes: Vec<String>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("format", &self.format)
+            .field("geometry", &self.source.geometry())
+            .field("notes", &self.notes)
+            .finish()
+    }
+}
+
+/// One format.
+pub struct Format {
+    pub name: &'static str,
+    /// `None` for a file of another format.
+    pub open: fn(&File, &dyn Folder) -> Result<Option<Opened>, ForeignError>,
+}
+
+impl std::fmt::Debug for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+pub const FORMATS: &[Format] = &[
+    qcow2::FORMAT,
+    vhdx::FORMAT,
+    vhd::FORMAT,
+    vmdk::FORMAT,
+    vdi::FORMAT,
+];
+
+/// `None` for what is no image of another program that is known here: it may be a raw disk.
+pub fn open(file: &File, folder: &dyn Folder) -> Result<Option<Opened>, ForeignError> {
+    for format in FORMATS {
+        if let Some(opened) = (format.open)(file, folder)? {
+            return Ok(Some(opened));
+        }
+    }
+    Ok(None)
+}
