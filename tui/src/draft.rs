@@ -6,7 +6,7 @@ use engine::request::{Action, DiskName, Options, Origin, Place, Request};
 
 use crate::world::{World, contents, model, serial_end, summary};
 
-/// The five jobs, as a person names them.
+/// The jobs, as a person names them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Task {
     Image,
@@ -15,6 +15,8 @@ pub enum Task {
     Verify,
     Check,
     Extract,
+    /// What only the command line begins.
+    Words,
 }
 
 impl Task {
@@ -26,6 +28,7 @@ impl Task {
             Task::Verify => "Verify a disk",
             Task::Check => "Check an image",
             Task::Extract => "Copy files out",
+            Task::Words => "Job of the command line",
         }
     }
 
@@ -37,6 +40,7 @@ impl Task {
             Action::Verify { .. } => Task::Verify,
             Action::Check { .. } => Task::Check,
             Action::Extract { .. } => Task::Extract,
+            Action::Serve { .. } => Task::Words,
         }
     }
 }

@@ -73,6 +73,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
             cp::run((from, paths, to), unlock, &live, &output, streams)
         }),
         Command::Check { image, output } => check::run(image, &output, streams),
+        Command::Serve(w) => job::run_without_consent(w.request(), &w.output, streams),
         Command::Info { image, output } => info::run(&image, &output, streams),
         Command::Map { source, keys } => unlocking(&keys, streams, |unlock, streams| {
             map::run(&source, &unlock.keys, streams)

@@ -55,6 +55,7 @@ impl Monitor for Printer<'_> {
                 ));
             }
             Event::Warning { text } => inner.line(&format!("warning: {text}")),
+            Event::Note { text } => inner.line(&text),
         }
     }
 }

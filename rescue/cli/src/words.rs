@@ -2,6 +2,7 @@
 
 mod job;
 mod option;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -94,6 +95,15 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+
+    /// Serves an image as a network block device (NBD), for QEMU, nbdcopy, qemu-img or the kernel
+    #[command(after_help = "Examples:\n  \
+        rescue serve laptop.img.zst\n  \
+        qemu-system-x86_64 -m 2G -drive file=nbd://127.0.0.1,format=raw,snapshot=on\n  \
+        rescue serve laptop.img.zst --socket /run/laptop.sock --overlay\n  \
+        nbdcopy 'nbd+unix:///2?socket=/run/laptop.sock' partition-2.img\n\n\
+        The disk is the export without a name; a partition is the export of its number.")]
+    Serve(serve::ServeWords),
 
     /// Shows what an image holds, without reading its chunks
     #[command(after_help = "Example:\n  rescue info /mnt/backup/laptop.img.zst --json")]

@@ -9,11 +9,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
-    Started { steps: Vec<Step> },
-    Step { step: Step },
+    Started {
+        steps: Vec<Step>,
+    },
+    Step {
+        step: Step,
+    },
     Progress(Progress),
-    Unreadable { extent: Extent },
-    Warning { text: String },
+    Unreadable {
+        extent: Extent,
+    },
+    Warning {
+        text: String,
+    },
+    /// What a user needs to know while the job runs: where a server waits.
+    Note {
+        text: String,
+    },
     Finished,
 }
 
@@ -30,6 +42,7 @@ pub enum Step {
     Check,
     /// Only where something is damaged.
     Names,
+    Serve,
 }
 
 impl Step {
@@ -43,6 +56,7 @@ impl Step {
             Step::Grow => "growing the last partition",
             Step::Check => "checking the image",
             Step::Names => "looking for the names of damaged files",
+            Step::Serve => "serving",
         }
     }
 }

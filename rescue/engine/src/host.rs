@@ -1,6 +1,7 @@
 //! The machine, as the engine sees it. The real one is in `linux`, one in memory in `fake`.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use disk::geometry::Geometry;
@@ -276,6 +277,11 @@ pub trait Host: Send + Sync {
 
     fn remove_state(&self, path: &Path) -> Result<(), HostError> {
         state::remove(path)
+    }
+
+    /// An empty file without a name, for what need not outlive the job.
+    fn scratch(&self) -> Result<File, HostError> {
+        state::scratch(&std::env::temp_dir())
     }
 
     /// Memory that a job may count on; `None` where nobody knows.

@@ -16,6 +16,7 @@ mod onto;
 mod piece;
 mod pipeline;
 mod record;
+mod serving;
 mod sound;
 mod story;
 mod to_disk;
@@ -122,6 +123,7 @@ impl Job<'_> {
             Action::Verify { .. } => return vec![Step::Verify],
             Action::Check { .. } => return vec![Step::Check],
             Action::Extract { .. } => return vec![Step::Copy, Step::Flush],
+            Action::Serve { .. } => return vec![Step::Serve],
         };
         first.iter().chain(verify).copied().chain(grow).collect()
     }
@@ -144,6 +146,7 @@ impl Job<'_> {
             Action::Verify { .. } => self.verify(meter, report),
             Action::Check { .. } => self.check(meter, report),
             Action::Extract { .. } => self.extract(meter, report),
+            Action::Serve { .. } => self.serve(meter, report),
         });
         if ended.is_ok() {
             self.name_damage(meter, report);

@@ -19,6 +19,7 @@ pub mod permit;
 pub mod plan;
 pub mod report;
 pub mod request;
+pub mod serve;
 mod state;
 pub mod transport;
 pub mod unlock;

@@ -10,6 +10,7 @@ mod opened;
 mod prepare;
 mod refusal;
 mod restore;
+mod serve;
 mod show;
 mod state;
 mod verify;

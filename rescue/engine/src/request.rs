@@ -1,11 +1,15 @@
 //! What a user asks for, in the words of the command line.
 
+mod listen;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use disk::layer::{Keys, Secret};
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use listen::{Listen, PORT, Writes};
 
 /// One job. Its `Display` is the command line that asks for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +39,12 @@ pub enum Action {
     },
     Check {
         image: Place,
+    },
+    /// An image as a block device of the network.
+    Serve {
+        image: Place,
+        listen: Listen,
+        writes: Writes,
     },
     /// Single files, into a directory.
     Extract {
@@ -292,6 +302,20 @@ impl fmt::Display for Action {
                 write!(f, " {}", quoted(to))?;
             }
             Action::Check { image } => write!(f, "check {}", quoted(image))?,
+            Action::Serve {
+                image,
+                listen,
+                writes,
+            } => {
+                write!(f, "serve {}", quoted(image))?;
+                match listen {
+                    Listen::Tcp(address) => write!(f, " --listen {address}")?,
+                    Listen::Unix(path) => write!(f, " --socket {}", quoted(path.display()))?,
+                }
+                if *writes == Writes::ThrownAway {
+                    f.write_str(" --overlay")?;
+                }
+            }
         }
         Ok(())
     }

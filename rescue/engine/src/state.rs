@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::host::HostError;
 
 /// Largest state file that is taken into memory.
@@ -38,6 +40,19 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), HostError> {
         // The old state stays; what was begun beside it is of no use to anybody.
         let _ = fs::remove_file(&beside);
         trouble(path, "cannot be written", &error)
+    })
+}
+
+/// A file of this directory that nobody else can open, and that is gone when it is closed.
+pub fn scratch(directory: &Path) -> Result<File, HostError> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL;
+    let opened = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR);
+    let file = opened.map(File::from).map_err(io::Error::from);
+    file.map_err(|error| {
+        HostError(format!(
+            "{} cannot hold a temporary file: {error}; name another directory in TMPDIR",
+            directory.display()
+        ))
     })
 }
 

@@ -165,7 +165,7 @@ const FLOORS: &[&[&str]] = &[
         "files", "clock", "unlock",
     ],
     &["plan", "inventory", "linux", "fake", "transport"],
-    &["job"],
+    &["job", "serve"],
 ];
 
 #[test]

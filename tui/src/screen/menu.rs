@@ -81,7 +81,7 @@ impl Item {
             Item::Do(Task::Restore) => "write an image back onto a disk",
             Item::Do(Task::Verify) => "compare a disk with its image or its clone",
             Item::Do(Task::Check) => "read an image whole and prove that it is sound",
-            Item::Do(Task::Extract) => {
+            Item::Do(Task::Extract | Task::Words) => {
                 "single files, by 'rescue ls' and 'rescue cp' on the command line"
             }
             Item::Disks => "look at every disk and what is on it",
@@ -140,7 +140,9 @@ impl Menu {
             Item::Do(Task::Verify) => Disks::open(Purpose::Verify, world, back),
             Item::Do(Task::Check) => Stores::to_search(Search::Check, world, back),
             Item::Disks => Disks::open(Purpose::Look, world, back),
-            Item::Do(Task::Extract) | Item::Shell => return (*back, Some(Effect::Shell)),
+            Item::Do(Task::Extract | Task::Words) | Item::Shell => {
+                return (*back, Some(Effect::Shell));
+            }
             Item::Reboot => Ask::over(Question::Reboot, *back),
             Item::PowerOff => Ask::over(Question::PowerOff, *back),
             Item::Leave => Ask::over(Question::Leave, *back),

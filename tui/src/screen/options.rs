@@ -55,7 +55,7 @@ impl Row {
             ],
             Task::Clone => &[Row::Coverage, Row::Growth, Row::Verification],
             Task::Restore => &[Row::Growth, Row::Verification],
-            Task::Verify | Task::Check | Task::Extract => &[],
+            Task::Verify | Task::Check | Task::Extract | Task::Words => &[],
         }
     }
 

@@ -179,6 +179,7 @@ fn done(task: Task) -> &'static str {
         Task::Verify => "Done. Both are equal.",
         Task::Check => "Done. The image is sound.",
         Task::Extract => "Done. The files are copied.",
+        Task::Words => "Done.",
     }
 }
 

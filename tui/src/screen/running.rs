@@ -124,9 +124,12 @@ impl Running {
                 // Only these go over the disk from its start; the others come when all of it was gone over.
                 self.strip.reached(match step {
                     Step::Copy | Step::Verify | Step::Check => 0,
-                    Step::Table | Step::Flush | Step::Filesystems | Step::Grow | Step::Names => {
-                        u64::MAX
-                    }
+                    Step::Table
+                    | Step::Flush
+                    | Step::Filesystems
+                    | Step::Grow
+                    | Step::Names
+                    | Step::Serve => u64::MAX,
                 });
             }
             Event::Progress(progress) => {
@@ -145,6 +148,8 @@ impl Running {
                 }
                 self.warnings.push(text);
             }
+            // Told on the command line; here a job that waits for clients is not begun.
+            Event::Note { .. } => {}
             Event::Finished => self.progress = None,
         }
     }

@@ -10,4 +10,5 @@ mod licences;
 mod locked;
 mod made;
 mod roundtrip;
+mod serve;
 mod words;

@@ -96,7 +96,9 @@ impl Job<'_> {
 
     fn image_place(&self) -> Option<&Place> {
         match &self.plan.request.action {
-            Action::Restore { image, .. } | Action::Check { image } => Some(image),
+            Action::Restore { image, .. }
+            | Action::Check { image }
+            | Action::Serve { image, .. } => Some(image),
             Action::Verify {
                 against: Origin::Image(image),
                 ..

@@ -75,6 +75,10 @@ impl<'a> Meter<'a> {
         self.monitor.event(Event::Warning { text: text.into() });
     }
 
+    pub fn note(&self, text: &str) {
+        self.monitor.event(Event::Note { text: text.into() });
+    }
+
     fn tell(&mut self, now: Instant) {
         self.told = Some(now);
         self.samples.push_back((now, self.done_bytes));

@@ -39,7 +39,7 @@ impl Tuning {
         let whole_chunks = match &plan.request.action {
             Action::Image { .. } | Action::Restore { .. } | Action::Check { .. } => true,
             Action::Verify { against, .. } => matches!(against, Origin::Image(_)),
-            Action::Extract { .. } => false,
+            Action::Extract { .. } | Action::Serve { .. } => false,
             Action::Clone { .. } => plan.used_bytes > MUCH_TO_COPY,
         };
         let threads = match (&plan.request.action, &plan.source) {

@@ -4,7 +4,7 @@ use disk::extent::ExtentMap;
 
 use super::find::Survey;
 use super::refusal::Refusal;
-use super::{Plan, clone, extract, imaging, restore, verify};
+use super::{Plan, clone, extract, imaging, restore, serve, verify};
 use crate::host::{Disk, Host};
 use crate::identity::Identity;
 use crate::map::Map;
@@ -28,6 +28,11 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
         }
         Action::Verify { against, disk } => verify::plan(request, against, disk, &mut survey),
         Action::Check { image } => verify::check(request, image, &mut survey),
+        Action::Serve {
+            image,
+            listen,
+            writes,
+        } => serve::plan(request, image, listen, *writes, &mut survey),
         Action::Extract { from, paths, to } => extract::plan(request, from, paths, to, &mut survey),
     };
     match plan {

@@ -1,0 +1,46 @@
+//! Planning to serve an image to other programs.
+
+use disk::size::Size;
+
+use super::Plan;
+use super::find::Survey;
+use super::refusal::Refusal;
+use crate::request::{Listen, Place, Request, Writes};
+
+pub fn plan(
+    request: &Request,
+    image: &Place,
+    listen: &Listen,
+    writes: Writes,
+    survey: &mut Survey<'_>,
+) -> Option<Plan> {
+    match listen {
+        Listen::Unix(path) if path.symlink_metadata().is_ok() => survey.refuse(Refusal::Other {
+            text: format!(
+                "{} is there already; remove it or name another socket",
+                path.display()
+            ),
+        }),
+        Listen::Tcp(address) if !address.ip().is_loopback() => survey.warnings.push(format!(
+            "everybody who reaches {address} can read the whole disk, and nothing of it is encrypted on its way"
+        )),
+        _ => {}
+    }
+    let opened = survey.image(image)?;
+    let mut plan = Plan::of(request);
+    plan.wanting(opened.wanted.clone());
+    plan.lines.push(format!(
+        "serve a disk of {} as a network block device at {listen}",
+        Size(opened.facts.size_bytes)
+    ));
+    plan.lines.extend(opened.lines());
+    plan.lines.push(match writes {
+        Writes::Refused => "read-only: the image is not written".into(),
+        Writes::ThrownAway => format!(
+            "the image is not written: what clients write lies in {} and is thrown away at the end",
+            std::env::temp_dir().display()
+        ),
+    });
+    plan.image = Some(opened.facts);
+    Some(plan)
+}
