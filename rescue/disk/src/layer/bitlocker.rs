@@ -4,6 +4,7 @@
 //! Linux, Documentation/admin-guide/device-mapper/dm-crypt.rst (eboiv, elephant).
 
 mod cipher;
+mod conversion;
 mod elephant;
 mod entry;
 mod metadata;
@@ -107,13 +108,15 @@ fn volume(header: &Header) -> Option<Volume> {
 fn decrypt(cipher: Arc<dyn Sectors>, header: &Header) -> Decrypt {
     let (head, stored) = (header.head(), header.stored);
     let zeros: ExtentMap = header.zeros().collect();
+    let clear = header.conversion.clear.clone();
     // A sector is numbered by where it stands.
     let number: Number = Arc::new(move |at| {
-        if head.contains(at) {
-            return Some(stored.start() + at);
-        }
-        let byte = Extent::new(at, 1)?;
-        zeros.within(byte).next().is_none().then_some(at)
+        let place = match head.contains(at) {
+            true => stored.start() + at,
+            false if zeros.contains(at) => return None,
+            false => at,
+        };
+        (!clear.contains(place)).then_some(place)
     });
     let sector_size = header.sector_size;
     Box::new(move |source| {

@@ -34,6 +34,30 @@ fn the_volume_that_is_changed_can_be_opened() {
     assert_eq!((layer.whole, layer.volumes.len()), (None, 1));
 }
 
+/// One of which only a part is encrypted.
+fn in_part() -> &'static (Vec<u8>, Vec<usize>) {
+    static VOLUME: OnceLock<(Vec<u8>, Vec<usize>)> = OnceLock::new();
+    VOLUME.get_or_init(|| {
+        let volume = Volume::in_part(formatted_fat(2 << 20), "8004", "011");
+        let places = volume.conversion.iter().map(|extent| extent.start());
+        let places = places.map(|place| usize::try_from(place).unwrap());
+        (all_of(&volume.file), places.collect())
+    })
+}
+
+/// The checksum with zeros in its place.
+fn sum(bytes: &mut [u8], place: usize) {
+    bytes[place..place + 4].fill(0);
+    let sum = crc32fast::hash(bytes);
+    bytes[place..place + 4].copy_from_slice(&sum.to_le_bytes());
+}
+
+#[test]
+fn the_volume_in_part_can_be_opened() {
+    let layer = layer_with(&MemorySource::new(in_part().0.clone()), &keys());
+    assert_eq!((layer.whole, layer.volumes.len()), (None, 1));
+}
+
 proptest! {
     #![proptest_config(proptest::test_runner::Config { cases: cases(150), failure_persistence: None, ..Default::default() })]
 
@@ -72,6 +96,25 @@ proptest! {
         }
         if both && (32..56).contains(&which) {
             bytes[144 + which..152 + which].copy_from_slice(&number.to_le_bytes());
+        }
+        is_sound(bytes, &keys())?;
+    }
+
+    #[test]
+    fn no_byte_of_what_says_which_part_is_encrypted_breaks_anything(piece in 0usize..8, flips in proptest::collection::vec((0usize..0x600, any::<u8>()), 1..5), sealed in any::<bool>()) {
+        let (bytes, places) = in_part();
+        let mut bytes = bytes.clone();
+        for (at, byte) in flips {
+            let at = if piece < 2 { at % 80 } else { at };
+            bytes[places[piece] + at] = byte;
+        }
+        if sealed && piece < 2 {
+            sum(&mut bytes[places[piece]..places[piece] + 80], 36);
+        } else if sealed && piece % 2 == 0 {
+            let block = &mut bytes[places[piece]..places[piece] + 0x600];
+            sum(&mut block[..0x200], 56);
+            sum(&mut block[0x200..0x400], 32);
+            sum(&mut block[0x400..], 32);
         }
         is_sound(bytes, &keys())?;
     }

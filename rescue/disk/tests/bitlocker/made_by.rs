@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use disk::extent::Extent;
 use tempfile::NamedTempFile;
 
 use crate::ext;
@@ -16,6 +17,8 @@ pub struct Volume {
     pub plain: NamedTempFile,
     /// The three copies of the metadata, and the first bytes.
     pub places: [u64; 4],
+    /// What says which part is encrypted.
+    pub conversion: Vec<Extent>,
 }
 
 impl Volume {
@@ -23,6 +26,22 @@ impl Volume {
         Volume::in_state(4, plain, method, sector, protectors)
     }
 
+    /// Only some of its chunks are encrypted: `0110`, over and over; an `x` behind it says that one is being converted.
+    pub fn in_part(plain: NamedTempFile, method: &str, chunks: &str) -> Volume {
+        let base = places(&all_of(&plain))[4];
+        let extents = [(0, 512), (0x1000, 512)];
+        let regions = (0..3).map(|nth| 0x2000 + nth * 0x4000);
+        let regions = regions.flat_map(|at| [(at, 0x600), (at + 0x1000, 0x1000)]);
+        let all = extents.into_iter().chain(regions);
+        Volume {
+            conversion: all
+                .map(|(at, len)| Extent::new(base + at, len).unwrap())
+                .collect(),
+            ..Volume::in_state(4, plain, method, 512, &["clear", chunks])
+        }
+    }
+
+    /// With bitmaps where the last word is not a protector's.
     pub fn in_state(
         state: u16,
         plain: NamedTempFile,
@@ -34,7 +53,13 @@ impl Volume {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bitlocker/volume.py");
         let places = places(&all_of(&plain));
         let [from, to] = [&plain, &file].map(|file| file.path().to_str().unwrap());
-        let told = places.map(|place| place.to_string()).join(",");
+        let in_part = protectors
+            .last()
+            .is_some_and(|word| word.starts_with(['0', '1']));
+        let told = places[..4 + usize::from(in_part)]
+            .iter()
+            .map(u64::to_string);
+        let told = told.collect::<Vec<_>>().join(",");
         let (sector, state) = (sector.to_string(), state.to_string());
         let words = [script, from, to, method, &sector, &state, &told];
         run(
@@ -46,7 +71,8 @@ impl Volume {
         Volume {
             file,
             plain,
-            places,
+            places: [places[0], places[1], places[2], places[3]],
+            conversion: Vec::new(),
         }
     }
 
@@ -72,12 +98,12 @@ pub fn seal(metadata: &mut [u8]) {
 }
 
 /// Places of nothing but zeros: what Windows marks as used there reads as zeros too.
-fn places(plain: &[u8]) -> [u64; 4] {
+fn places(plain: &[u8]) -> [u64; 5] {
     let blocks = plain.chunks(64 << 10).zip(0u64..);
     let free = blocks.filter(|(block, _)| block.len() == 64 << 10 && block.iter().all(|b| *b == 0));
     let free: Vec<u64> = free.map(|(_, number)| number * AREA).collect();
     assert!(free.len() > 20, "there is no room for BitLocker's own");
-    [10, 5, 2, 4].map(|part| free[free.len() / part])
+    [10, 5, 2, 4, 3].map(|part| free[free.len() / part])
 }
 
 /// About a third of it is in use.

@@ -42,6 +42,10 @@ fn is_read_through(volume: &Volume, keys: &Keys, name: &str) {
         kept.insert(Extent::new(*place, len).unwrap());
     }
     kept.insert(Extent::new(0, 8192).unwrap());
+    volume
+        .conversion
+        .iter()
+        .for_each(|extent| kept.insert(*extent));
     let used = layer.used();
     assert!(
         kept.difference(&used).is_empty(),
@@ -136,6 +140,56 @@ fn a_volume_that_is_only_being_encrypted_is_whole() {
 }
 
 #[test]
+fn what_was_never_encrypted_is_read_as_it_stands() {
+    for (method, chunks) in [
+        ("8004", "01"),
+        ("8002", "0110100"),
+        ("8004", "1"),
+        ("8004", "0"),
+    ] {
+        let volume = Volume::in_part(filled(12 * MIB), method, chunks);
+        is_read_through(&volume, &Keys::none(), &format!("{method}, {chunks}"));
+    }
+    let volume = Volume::in_part(formatted_ntfs(12 * MIB), "8005", "001");
+    is_read_through(&volume, &Keys::none(), "ntfs in part");
+}
+
+#[test]
+fn a_chunk_that_was_being_converted_or_a_damaged_bitmap_leaves_nothing_free() {
+    let volume = Volume::in_part(formatted_fat(8 * MIB), "8004", "011x");
+    let why = refused(&open(&volume.file), &Keys::none());
+    assert!(why.contains("let Windows finish"), "{why}");
+    let volume = Volume::in_part(formatted_fat(8 * MIB), "8004", "011");
+    let opens = || layer_with(&open(&volume.file), &Keys::none()).whole;
+    assert_eq!(opens(), None);
+    let damaged = Some("what says which part of it is encrypted is damaged".to_owned());
+    let at = |nth: usize| volume.conversion[nth].start();
+    // One of two copies, then the other one.
+    write_at(&volume.file, at(0) + 70, b"damage");
+    assert_eq!(opens(), None);
+    let mut broken = vec![at(1) + 20];
+    for region in 0..3 {
+        let (bitmap, log) = (at(2 + 2 * region), at(3 + 2 * region));
+        broken.extend([bitmap, bitmap + 24, bitmap + 0x100, bitmap + 0x204]);
+        broken.extend([
+            bitmap + 0x228,
+            bitmap + 0x428,
+            log,
+            log + 20,
+            log + 0x204,
+            log + 0x60C,
+        ]);
+    }
+    for place in broken {
+        let was = read_at(&volume.file, place, 4);
+        write_at(&volume.file, place, &[0x5A, 0xA5, 0x77, 0x11]);
+        assert_eq!(opens(), damaged, "{place:#x}");
+        write_at(&volume.file, place, &was);
+    }
+    assert_eq!(opens(), None);
+}
+
+#[test]
 fn one_good_copy_of_the_metadata_is_enough_and_two_that_disagree_are_not() {
     let volume = Volume::new(formatted_fat(4 * MIB), "8004", 512, &["clear"]);
     let opens = || layer_with(&open(&volume.file), &Keys::none()).whole;
@@ -169,7 +223,10 @@ fn what_is_not_supported_is_named() {
         168,
         &[0x9E, 0x4E, 0xB1, 0xE3, 0x28, 0x4E, 0xAE, 0xD8],
     );
-    assert!(refused().contains("as it is written to"));
+    assert_eq!(
+        refused(),
+        "what says which part of it is encrypted is damaged"
+    );
     write_at(&volume.file, 0, &boot);
     write_at(&volume.file, 1, &[0x52]);
     assert!(refused().contains("Windows Vista"));

@@ -2,6 +2,8 @@
 
 volume.py PLAIN INTO METHOD SECTOR STATE PLACES PROTECTOR…
 PLACES: where the three copies of the metadata stand, and the volume's first 8 KiB.
+With a fifth place there are also bitmaps of what is encrypted, and the last word is which chunks are, over and over: 0110.
+A letter after it says that a conversion is under way. After dissect.fve's description (`bde/c_bde.py`).
 """
 import hashlib, os, struct, sys, zlib
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -10,6 +12,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 plain, into, method, sector, state, places, *protectors = sys.argv[1:]
 method, sector, state = int(method, 16), int(sector), int(state)
 *areas, stored = [int(place) for place in places.split(",")]
+areas, stored, base = (areas[:3], areas[3], stored) if len(areas) == 4 else (areas, stored, None)
+chunks = protectors.pop() if base else ""
 plain = open(plain, "rb").read()
 HEAD = 8192
 
@@ -109,19 +113,67 @@ def encrypted(data, place):
     return aes(key[:length], modes.CBC(aes(key[:length], modes.ECB(), number)), data)
 
 
+CHUNK, STRIDE, LOG, REGIONS = 256 << 10, 0x400, 0x1000, 3
+bounds = [HEAD] + [len(plain) // REGIONS * nth & ~0xFFF for nth in range(1, REGIONS)] + [len(plain)]
+regions = list(zip(bounds, bounds[1:]))
+numbers = {}
+for start, end in regions if base else ():
+    for at in range(start, end, CHUNK):
+        numbers[at] = (len(numbers), min(CHUNK, end - at))
+is_encrypted = lambda nth: chunks.rstrip("x")[nth % len(chunks.rstrip("x"))] == "1"
+clear = [(at, at + size) for at, (nth, size) in numbers.items() if not is_encrypted(nth)]
+
+
+def stands(data, place):
+    return data if any(start <= place < end for start, end in clear) else encrypted(data, place)
+
+
+def summed(data, at):
+    return data[:at] + struct.pack("<I", zlib.crc32(data)) + data[at + 4:]
+
+
+def conversion():
+    """Each piece with its place."""
+    places = [base + 0x2000 + nth * 0x4000 for nth in range(REGIONS)]
+    information = b"FVE-EOW\0" + struct.pack("<2H7I", 56, 56 + 8 * REGIONS, sector, sector, CHUNK, LOG, STRIDE, REGIONS, 0)
+    information += struct.pack("<%dQ" % (2 + REGIONS), base, base + 0x1000, *places)
+    for place in (base, base + 0x1000):
+        yield place, summed(information, 36)
+    for nth, (start, end) in enumerate(regions):
+        bits = [is_encrypted(numbers[at][0]) for at in range(start, end, CHUNK)]
+        head = b"FVE-EOWBM\0" + struct.pack("<H2I3Q4I", 60, 0x600, nth, start, end - start, places[nth] + 0x1000, 0x200, 0x400, 0x200, 0)
+        block = summed(head + bytes(0x200 - len(head)), 56)
+        # The older one says the opposite.
+        for number in (4, 3):
+            value = sum(1 << at for at, bit in enumerate(bits) if bit == (number == 4))
+            record = b"FVE-EOWBR\0" + struct.pack("<H2IQ2I", 36, 0x200, len(bits), number, 2, 0)
+            block += summed(record + value.to_bytes(0x200 - 36, "little"), 32)
+        yield places[nth], block
+        log = bytearray(LOG)
+        log[:50] = b"OLRDHEVF2\0" + struct.pack("<2HIQ4IQ", 1, 2, sector, len(plain), CHUNK, STRIDE, 32, 0x200, start)
+        for number, place in ((7, start), (8, start if chunks.endswith("x") and nth == 1 else 0)):
+            record = struct.pack("<2H2Q2I", 32, 1, number, place, 0x400, 0)
+            at = 0x200 + (8 - number) * STRIDE
+            log[at:at + 32] = record + struct.pack("<I", zlib.crc32(record))
+        yield places[nth] + 0x1000, log
+
+
 out = bytearray(os.urandom(len(plain)))
 for at in range(0, len(plain), sector):
     place = stored + at if at < HEAD else at
-    out[place:place + sector] = encrypted(plain[at:at + sector], place)
+    out[place:place + sector] = stands(plain[at:at + sector], place)
 for area in areas:
     out[area:area + 65536] = block + bytes(65536 - len(block))
 # Its first sectors once more: what was encrypted over them above is not theirs.
 for at in range(0, HEAD, sector):
-    out[stored + at:stored + at + sector] = encrypted(plain[at:at + sector], stored + at)
+    out[stored + at:stored + at + sector] = stands(plain[at:at + sector], stored + at)
+for place, piece in conversion() if base else ():
+    out[place:place + len(piece)] = piece
 boot = bytearray(512)
 boot[:13] = b"\xeb\x58\x90-FVE-FS-" + struct.pack("<H", sector)
-boot[160:176] = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
+boot[160:176] = bytes.fromhex("3b4da89280dd0e4d9e4eb1e3284eaed8" if base else "3bd66749292ed84a8399f6a339e3d001")
 boot[176:200] = struct.pack("<3Q", *areas)
+boot[200:216] = struct.pack("<2Q", base, base + 0x1000) if base else bytes(16)
 boot[510:] = b"\x55\xaa"
 out[:512] = boot
 open(into, "wb").write(out)

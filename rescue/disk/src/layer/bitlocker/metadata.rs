@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::cipher::Method;
+use super::conversion::{self, Conversion};
 use super::entry::{Entry, Value, entries};
 use super::protector::{Protector, Sealed};
 use crate::extent::{Extent, ExtentMap};
@@ -19,7 +20,7 @@ const FULLY_ENCRYPTED: u16 = 4;
 const NORMAL: [u8; 16] = [
     0x3B, 0xD6, 0x67, 0x49, 0x29, 0x2E, 0xD8, 0x4A, 0x83, 0x99, 0xF6, 0xA3, 0x39, 0xE3, 0xD0, 0x01,
 ];
-/// Of volumes that are encrypted as they are written to.
+/// Of volumes of which a bitmap says what is encrypted.
 const ON_WRITE: [u8; 16] = [
     0x3B, 0x4D, 0xA8, 0x92, 0x80, 0xDD, 0x0E, 0x4D, 0x9E, 0x4E, 0xB1, 0xE3, 0x28, 0x4E, 0xAE, 0xD8,
 ];
@@ -33,6 +34,8 @@ pub struct Header {
     pub protectors: Vec<Protector>,
     /// The key of the data, sealed with the one that each protector seals.
     pub key: Sealed,
+    /// Of a volume that may be encrypted in part only.
+    pub conversion: Conversion,
 }
 
 /// What all copies must agree on.
@@ -57,13 +60,22 @@ impl std::ops::Deref for Header {
     }
 }
 
+impl Header {
+    /// What of the volume is BitLocker's own.
+    pub fn zeros(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.layout
+            .zeros()
+            .chain(self.conversion.own.iter().copied())
+    }
+}
+
 impl Layout {
     /// The first bytes of the volume.
     pub fn head(&self) -> Extent {
         Extent::new(0, self.stored.len()).expect("it is as long as the other")
     }
 
-    /// What of the volume is BitLocker's own.
+    /// What of the volume is BitLocker's own, whichever kind it is.
     pub fn zeros(&self) -> impl Iterator<Item = Extent> + '_ {
         self.areas.iter().copied().chain([self.stored])
     }
@@ -95,13 +107,28 @@ pub fn is_boot_sector(bytes: &[u8]) -> bool {
 /// What stands in the way of unlocking it is a sentence.
 pub fn read(source: &dyn BlockSource) -> Result<Result<Header, String>, ReadError> {
     let boot = read_vec(source, 0, 512)?;
-    let (sector_size, places) = match places(Fields(&boot)) {
-        Ok(places) => places,
+    let boot = match Boot::parse(Fields(&boot)) {
+        Ok(boot) => boot,
         Err(why) => return Ok(Err(why)),
     };
+    let mut header = match agreed(source, &boot)? {
+        Ok(header) => header,
+        Err(why) => return Ok(Err(why)),
+    };
+    if let Some(places) = boot.conversion {
+        match conversion::read(source, places, &header.layout)? {
+            Ok(conversion) => header.conversion = conversion,
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(header))
+}
+
+/// What all good copies of the metadata say.
+fn agreed(source: &dyn BlockSource, boot: &Boot) -> Result<Result<Header, String>, ReadError> {
     let mut good: Option<Header> = None;
     let mut trouble = None;
-    for place in places {
+    for place in boot.places {
         let bytes = match Extent::new(place, AREA).filter(|e| e.end() <= source.size_bytes()) {
             None => continue,
             Some(area) => match read_vec(source, area.start(), AREA) {
@@ -110,7 +137,7 @@ pub fn read(source: &dyn BlockSource) -> Result<Result<Header, String>, ReadErro
                 bytes => bytes?,
             },
         };
-        match (parse(&bytes, sector_size, places), &good) {
+        match (parse(&bytes, boot.sector_size, boot.places), &good) {
             (Ok(header), None) => good = Some(header),
             (Ok(header), Some(first)) if header.layout != first.layout => {
                 return Ok(Err("the copies of its header disagree".into()));
@@ -127,35 +154,45 @@ pub fn read(source: &dyn BlockSource) -> Result<Result<Header, String>, ReadErro
     })
 }
 
-/// The size of its sectors, and where the copies of its metadata stand.
-fn places(boot: Fields<'_>) -> Result<(u32, [u64; 3]), String> {
-    let at = if boot.starts_with(3, SIGNATURE) {
-        160
-    } else {
-        424
-    };
-    if boot.starts_with(0, &[0xEB, 0x52, 0x90]) {
-        return Err("it is as Windows Vista made it, which is not supported".into());
-    }
-    if boot.starts_with(at, &ON_WRITE) {
-        return Err("only what is used in it was encrypted, the rest as it is written to, which is not supported".into());
-    }
-    let sector = boot.u16(11).map(u32::from).map(|size| match size {
-        0 => 512,
-        size => size,
-    });
-    match (
-        sector,
-        boot.u64(at + 16),
-        boot.u64(at + 24),
-        boot.u64(at + 32),
-    ) {
-        (Some(sector @ (512 | 4096)), Some(a), Some(b), Some(c))
-            if boot.starts_with(at, &NORMAL) =>
-        {
-            Ok((sector, [a, b, c]))
+struct Boot {
+    sector_size: u32,
+    /// Where the copies of the metadata stand.
+    places: [u64; 3],
+    /// Where it stands which part is encrypted, where that is not all of it.
+    conversion: Option<[u64; 2]>,
+}
+
+impl Boot {
+    fn parse(boot: Fields<'_>) -> Result<Boot, String> {
+        let at = if boot.starts_with(3, SIGNATURE) {
+            160
+        } else {
+            424
+        };
+        if boot.starts_with(0, &[0xEB, 0x52, 0x90]) {
+            return Err("it is as Windows Vista made it, which is not supported".into());
         }
-        _ => Err(DAMAGED.into()),
+        Boot::checked(boot, at).ok_or_else(|| DAMAGED.into())
+    }
+
+    fn checked(boot: Fields<'_>, at: usize) -> Option<Boot> {
+        let place = |nth: usize| boot.u64(at + 16 + 8 * nth);
+        let in_part = boot.starts_with(at, &ON_WRITE);
+        let known = in_part || boot.starts_with(at, &NORMAL);
+        let sector_size = match boot.u16(11)? {
+            0 => 512,
+            size @ (512 | 4096) => u32::from(size),
+            _ => return None,
+        };
+        Some(Boot {
+            sector_size,
+            places: [place(0)?, place(1)?, place(2)?],
+            conversion: match in_part {
+                true => Some([place(3)?, place(4)?]),
+                false => None,
+            },
+        })
+        .filter(|_| known)
     }
 }
 
@@ -217,6 +254,7 @@ fn header(bytes: &[u8], sector_size: u32, places: [u64; 3]) -> Result<Option<Hea
         protectors: protectors.collect(),
         layout,
         key,
+        conversion: Conversion::default(),
     }))
 }
 
