@@ -15,6 +15,7 @@ pub mod job;
 pub mod linux;
 pub mod map;
 pub mod mapfile;
+pub mod passes;
 pub mod permit;
 pub mod plan;
 pub mod report;

@@ -1,0 +1,323 @@
+//! The stripes of a dead head: seen in the runs of errors measured so far, and foretold.
+//!
+//! A drive fills one surface after the other, a stripe each, so a dead head leaves holes at regular distances
+//! that change slowly with the place (fewer sectors a track towards the inner edge). The distance is taken as a
+//! linear function of the place; the length of a stripe is a constant part of the distance.
+
+use disk::extent::Extent;
+
+/// Shorter runs are no stripes.
+const SHORTEST: f64 = 524_288.0;
+/// Runs that fit each other before one is foretold.
+const ENOUGH: usize = 4;
+/// Runs that the distance is made from.
+const MEMORY: usize = 9;
+/// At least every so many stripes one is measured.
+const RAREST: u32 = 64;
+/// Runs in a row that fit nothing, after which nothing is foretold.
+const MISSES: u32 = 4;
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Mark {
+    index: f64,
+    near: f64,
+    far: f64,
+}
+
+/// Stripe `index` begins at `near(index)`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Model {
+    last: Mark,
+    /// Distance at the last mark, and its change by a byte of place.
+    distance: f64,
+    slope: f64,
+    /// Length of a stripe as a part of the distance.
+    part: f64,
+}
+
+impl Model {
+    fn distance(&self, index: f64) -> f64 {
+        self.distance * (self.slope * (index - self.last.index)).exp()
+    }
+
+    fn near(&self, index: f64) -> f64 {
+        let steps = index - self.last.index;
+        let bend = self.slope * steps;
+        let grown = if bend.abs() < 1e-9 {
+            steps
+        } else {
+            bend.exp_m1() / self.slope
+        };
+        self.last.near + self.distance * grown
+    }
+
+    fn far(&self, index: f64) -> f64 {
+        self.near(index) + self.part * self.distance(index)
+    }
+
+    /// The stripe whose begin is nearest.
+    fn index(&self, near: f64) -> f64 {
+        let steps = (near - self.last.near) / self.distance;
+        let bent = self.slope * steps;
+        let steps = if bent.abs() < 1e-9 || bent <= -1.0 {
+            steps
+        } else {
+            bent.ln_1p() / self.slope
+        };
+        self.last.index + steps.round()
+    }
+}
+
+/// What to do at a place of the sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advice {
+    /// Read, not beyond this place.
+    Until(u64),
+    /// A stripe is expected here: leave it for later.
+    Hold(Extent),
+}
+
+/// Where an error belongs that is at or in an expected stripe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hint {
+    /// Behind the stripe, as it is expected.
+    pub behind: u64,
+    /// Where it begins, when the error was not at its begin.
+    pub begin: Option<u64>,
+    pub distance: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Stripes {
+    marks: Vec<Mark>,
+    model: Option<Model>,
+    /// The stripe that comes next.
+    index: f64,
+    /// Every so many are measured; so many were held since.
+    every: u32,
+    since: u32,
+    misses: u32,
+    /// How far off the last forecasts were, in bytes.
+    off: Vec<f64>,
+}
+
+impl Stripes {
+    pub fn is_foretelling(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The next stripe as it is expected.
+    pub fn expected(&self) -> Option<Extent> {
+        let model = self.model?;
+        Extent::between(place(model.near(self.index)), place(model.far(self.index)))
+    }
+
+    /// The runs that made the forecast.
+    pub fn known(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.marks
+            .iter()
+            .filter_map(|mark| Extent::between(place(mark.near), place(mark.far)))
+    }
+
+    pub fn advice(&mut self, at: u64) -> Advice {
+        let Some(model) = self.model else {
+            return Advice::Until(u64::MAX);
+        };
+        let margin = self.margin(&model);
+        while at as f64 >= model.far(self.index) + margin {
+            self.index += 1.0;
+            self.since = self.since.saturating_add(1);
+        }
+        let low = place(model.near(self.index) - margin);
+        match Extent::between(low, place(model.far(self.index) + margin)) {
+            _ if self.since >= self.every => Advice::Until(u64::MAX),
+            Some(stripe) if low <= at => {
+                self.index += 1.0;
+                self.since = self.since.saturating_add(1);
+                Advice::Hold(stripe)
+            }
+            _ => Advice::Until(low.max(at)),
+        }
+    }
+
+    pub fn hint(&self, error: u64) -> Option<Hint> {
+        let model = self.model?;
+        let margin = self.margin(&model);
+        let distance = model.distance(self.index);
+        [self.index, self.index - 1.0]
+            .into_iter()
+            .find_map(|index| {
+                let (near, far) = (model.near(index), model.far(index) + margin);
+                let error = error as f64;
+                let at_begin = (error - near).abs() < 0.1 * distance && error < far;
+                let inside = error > near && error < far + 0.1 * distance;
+                (at_begin || inside).then_some(Hint {
+                    behind: place(far.max(error + 0.02 * distance)),
+                    begin: (!at_begin).then_some(place(near)),
+                    distance: place(distance),
+                })
+            })
+    }
+
+    /// A run of errors was measured. True when stripes are foretold from it for the first time.
+    pub fn measured(&mut self, run: Extent) -> bool {
+        let (near, far) = (run.start() as f64, run.end() as f64);
+        match self.model {
+            Some(model) => {
+                self.compare(&model, near, far);
+                false
+            }
+            None => self.learn(near, far),
+        }
+    }
+
+    fn learn(&mut self, near: f64, far: f64) -> bool {
+        if far - near < SHORTEST {
+            return false;
+        }
+        let mut index = 0.0;
+        if let Some(last) = self.marks.last().copied() {
+            index = last.index + 1.0;
+            if let Some(before) = self.marks.len().checked_sub(2).map(|at| self.marks[at]) {
+                let distance = (last.near - before.near) / (last.index - before.index);
+                let times = (near - last.near) / distance;
+                if (times - times.round()).abs() > 0.12 || times.round() < 1.0 {
+                    // Not the distance of the two before: it is counted from the last one again.
+                    self.marks = vec![Mark { index: 0.0, ..last }];
+                    index = 1.0;
+                } else {
+                    index = last.index + times.round();
+                }
+            }
+        }
+        self.marks.push(Mark { index, near, far });
+        self.begin()
+    }
+
+    /// From enough runs of like length.
+    fn begin(&mut self) -> bool {
+        let Some(from) = self.marks.len().checked_sub(ENOUGH) else {
+            return false;
+        };
+        let lengths = self.marks[from..].iter().map(|mark| mark.far - mark.near);
+        let (sum, longest) = lengths.fold((0.0, 0.0_f64), |(sum, most), len| {
+            (sum + len, most.max(len))
+        });
+        if longest > 1.5 * sum / ENOUGH as f64 {
+            self.marks.remove(0);
+            return false;
+        }
+        self.model = self.fit().filter(|model| model.part < 0.8);
+        (self.every, self.since, self.misses) = (2, 0, 0);
+        self.off.clear();
+        self.index = self.marks.last().map_or(0.0, |mark| mark.index + 1.0);
+        self.model.is_some()
+    }
+
+    fn compare(&mut self, model: &Model, near: f64, far: f64) {
+        let index = model.index(near);
+        let distance = model.distance(index);
+        let off_near = (near - model.near(index)).abs();
+        let off_far = (far - model.far(index)).abs();
+        let length = (far - near) / (model.part * distance);
+        if index <= model.last.index || off_near > 0.25 * distance || !(0.5..1.6).contains(&length)
+        {
+            self.misses += 1;
+            if self.misses >= MISSES {
+                *self = Stripes {
+                    marks: vec![Mark {
+                        index: 0.0,
+                        near,
+                        far,
+                    }],
+                    ..Stripes::default()
+                };
+            }
+            return;
+        }
+        self.misses = 0;
+        let good = off_near.max(off_far) <= self.margin(model);
+        self.every = if good {
+            (self.every * 2).min(RAREST)
+        } else {
+            (self.every / 2).max(1)
+        };
+        self.off.push(off_near.max(off_far));
+        self.marks.push(Mark { index, near, far });
+        if self.marks.len() > MEMORY {
+            self.marks.remove(0);
+        }
+        self.model = self.fit().or(self.model);
+        (self.index, self.since) = (index + 1.0, 0);
+    }
+
+    /// A line through the distances between the marks, each as good as it is long.
+    fn fit(&self) -> Option<Model> {
+        let last = *self.marks.last()?;
+        let pairs: Vec<(f64, f64, f64)> = self
+            .marks
+            .windows(2)
+            .map(|pair| {
+                let steps = pair[1].index - pair[0].index;
+                let middle = f64::midpoint(pair[0].near, pair[1].near) - last.near;
+                (middle, (pair[1].near - pair[0].near) / steps, steps * steps)
+            })
+            .collect();
+        let weight: f64 = pairs.iter().map(|(_, _, w)| w).sum();
+        let x0 = pairs.iter().map(|(x, _, w)| x * w).sum::<f64>() / weight;
+        let y0 = pairs.iter().map(|(_, y, w)| y * w).sum::<f64>() / weight;
+        let xx: f64 = pairs.iter().map(|(x, _, w)| w * (x - x0) * (x - x0)).sum();
+        let xy: f64 = pairs.iter().map(|(x, y, w)| w * (x - x0) * (y - y0)).sum();
+        let slope = if pairs.len() >= 3 && xx > 0.0 {
+            (xy / xx).clamp(-0.01, 0.01)
+        } else {
+            0.0
+        };
+        let distance = y0 - slope * x0;
+        if !distance.is_finite() || distance < SHORTEST {
+            return None;
+        }
+        let model = Model {
+            last,
+            distance,
+            slope,
+            part: 0.0,
+        };
+        let mut parts: Vec<f64> = self
+            .marks
+            .iter()
+            .rev()
+            .take(5)
+            .map(|mark| (mark.far - mark.near) / model.distance(mark.index))
+            .collect();
+        parts.sort_unstable_by(f64::total_cmp);
+        Some(Model {
+            part: parts[parts.len() / 2],
+            ..model
+        })
+    }
+
+    /// Held on both sides of a stripe, for what the forecast may be off.
+    fn margin(&self, model: &Model) -> f64 {
+        let most = (0.02 * model.distance).max(1_048_576.0);
+        let worst = self
+            .off
+            .iter()
+            .rev()
+            .take(4)
+            .fold(0.0_f64, |worst, off| worst.max(*off));
+        if self.off.len() < 2 {
+            return (0.01 * model.distance).clamp(262_144.0, most);
+        }
+        (2.0 * worst).clamp(65_536.0, most)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place on a disk, far below 2^53"
+)]
+fn place(at: f64) -> u64 {
+    at.max(0.0) as u64
+}
