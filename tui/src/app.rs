@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use engine::event::Event;
+use engine::event::Paused;
 use engine::plan::{Approved, Plan, Refusal};
 use engine::report::Report;
 use engine::request::{Place, Request};
@@ -52,7 +53,7 @@ pub enum Message {
 #[derive(Debug)]
 pub enum Effect {
     /// Looks, and writes nothing.
-    Prepare(Request),
+    Prepare(Box<Request>),
     /// Looks for images, and writes nothing.
     List(Place),
     /// Looks at the disks again.
@@ -61,6 +62,10 @@ pub enum Effect {
     Start(Box<Approved>),
     /// Asks the running job to stop; its report follows.
     Stop,
+    /// Lets a failing disk rest, or goes on with it.
+    Pause(Paused),
+    /// Leaves the area of a failing disk that the job is in; it comes back last.
+    Skip,
     SaveReport {
         report: Box<Report>,
         /// The directory of the image, where it has one.

@@ -153,7 +153,7 @@ impl Runtime {
 
     fn perform(&mut self, effect: Effect, console: &mut Console) -> io::Result<Then> {
         match effect {
-            Effect::Prepare(request) => self.prepare(request),
+            Effect::Prepare(request) => self.prepare(*request),
             Effect::List(place) => {
                 let host = Arc::clone(&self.host);
                 self.aside("images", move |sender| {
@@ -171,6 +171,8 @@ impl Runtime {
                     job.stop();
                 }
             }
+            Effect::Pause(paused) => self.job.iter().for_each(|job| job.pause(paused)),
+            Effect::Skip => self.job.iter().for_each(Job::skip),
             Effect::SaveReport { report, beside } => {
                 let saved = saved::save(&report, beside.as_deref());
                 let _ = self.sender.send(Message::Saved(saved));

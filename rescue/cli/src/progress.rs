@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use disk::size::Size;
-use engine::event::{Event, Monitor, Progress};
+use engine::event::{Event, Monitor, Progress, Standing};
 
 use crate::Live;
 
@@ -56,6 +56,7 @@ impl Monitor for Printer<'_> {
             }
             Event::Warning { text } => inner.line(&format!("warning: {text}")),
             Event::Note { text } => inner.line(&text),
+            Event::Standing(standing) => inner.standing(&standing, self.live),
         }
     }
 }
@@ -74,9 +75,24 @@ impl Inner<'_> {
         if first && live == Live::Plain {
             return;
         }
-        let text = words(progress);
+        self.show(&words(progress), live);
+    }
+
+    fn standing(&mut self, standing: &Standing, live: Live) {
+        let every = if live == Live::Terminal {
+            LIVE_EVERY
+        } else {
+            PLAIN_EVERY
+        };
+        if self.last.is_none_or(|last| last.elapsed() >= every) {
+            self.last = Some(Instant::now());
+            self.show(&standing.to_string(), live);
+        }
+    }
+
+    fn show(&mut self, text: &str, live: Live) {
         match live {
-            Live::Plain => self.line(&text),
+            Live::Plain => self.line(text),
             Live::Terminal => {
                 let width = text.chars().count();
                 let _ = write!(

@@ -1,6 +1,7 @@
 //! The words of the command line. Completions, manual pages and the parser are all this one definition.
 
 mod job;
+mod limits;
 mod option;
 mod serve;
 

@@ -329,6 +329,12 @@ impl Host for FakeHost {
         Ok(())
     }
 
+    fn append_state(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let states = &mut self.machine().states;
+        states.entry(path.to_owned()).or_default().extend(bytes);
+        Ok(())
+    }
+
     fn remove_state(&self, path: &Path) -> Result<(), HostError> {
         self.machine().states.remove(path);
         Ok(())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use disk::geometry::Geometry;
 use disk::layout::Layout;
@@ -10,6 +11,7 @@ use disk::source::{BlockSink, BlockSource};
 use image::store::Store;
 use serde::{Deserialize, Serialize};
 
+use crate::careful::{CarefulSource, Plain};
 use crate::identity::Identity;
 use crate::permit::{Target, WritePermit};
 use crate::request::{DiskName, Place};
@@ -168,6 +170,15 @@ pub trait Host: Send + Sync {
 
     fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError>;
 
+    /// Opens a source that may be failing. Once it has gone, it is waited for as long as `absence`.
+    fn open_careful(
+        &self,
+        identity: &Identity,
+        _absence: Duration,
+    ) -> Result<Box<dyn CarefulSource>, HostError> {
+        Ok(Box::new(Plain(self.open_source(identity)?)))
+    }
+
     /// What this device is now, its fingerprint read again. An error when it is gone, or when two disks of the
     /// machine cannot be told apart.
     fn identify(&self, known: &Identity) -> Result<Identity, HostError> {
@@ -273,6 +284,11 @@ pub trait Host: Send + Sync {
     /// Replaces a state file whole: after a power cut it is the old one or the new one.
     fn write_state(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
         state::write(path, bytes)
+    }
+
+    /// Adds to a state file that only grows.
+    fn append_state(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        state::append(path, bytes)
     }
 
     fn remove_state(&self, path: &Path) -> Result<(), HostError> {

@@ -8,19 +8,24 @@ mod digest;
 mod extract;
 mod fetch;
 mod from_image;
+mod front;
 mod imaging;
 mod looking;
 mod meter;
 mod names;
 mod onto;
+mod onto_disk;
 mod piece;
 mod pipeline;
 mod record;
+mod rescue;
 mod serving;
 mod sound;
+mod spans;
 mod story;
 mod to_disk;
 mod to_store;
+mod trouble;
 mod tuning;
 
 use std::cell::Cell;
@@ -235,6 +240,12 @@ fn damage(action: &Action, report: &Report) -> Option<String> {
             Action::Verify { .. } => format!("{lost} could not be read and were not compared"),
             _ => format!("{lost} could not be read and are zeros in the result"),
         });
+    }
+    if !report.untried.is_empty() {
+        said.push(format!(
+            "{} were left untried and are zeros in the result",
+            places(&report.untried)
+        ));
     }
     if let Verified::Different { extents } = &report.verified
         && !matches!(action, Action::Check { .. })

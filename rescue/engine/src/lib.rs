@@ -4,6 +4,7 @@
 //! exactly that plan opens a destination ([`plan::Plan::approve`]), and a report always comes back
 //! ([`job::run`]).
 
+pub mod careful;
 pub mod clock;
 pub mod event;
 pub mod fake;
@@ -12,6 +13,8 @@ pub mod host;
 pub mod identity;
 pub mod inventory;
 pub mod job;
+pub mod journal;
+pub mod limits;
 pub mod linux;
 pub mod map;
 pub mod mapfile;

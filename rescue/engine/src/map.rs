@@ -45,6 +45,16 @@ impl Map {
         }
     }
 
+    /// What nobody has an answer for yet.
+    pub fn open(&self) -> ExtentMap {
+        self.finished.union(&self.bad).complement(self.size_bytes)
+    }
+
+    /// Whether anything could not be read at once.
+    pub fn has_trouble(&self) -> bool {
+        !(self.bad.is_empty() && self.non_trimmed.is_empty() && self.non_scraped.is_empty())
+    }
+
     /// Every byte of the disk with its status, in disk order.
     pub fn lines(&self) -> Vec<(Extent, Status)> {
         let known = [

@@ -13,6 +13,8 @@ use crate::map::{Map, Status};
 use crate::permit::Target;
 
 const OWNER_LINE: &str = "# rescue: ";
+/// Of what stands in that comment. A newer one may mean something else by the same words.
+const VERSION: u64 = 1;
 /// Longer lines are not of a map file.
 const LINE_LIMIT: usize = 16 << 10;
 
@@ -68,8 +70,7 @@ pub fn write_to(
     )?;
     writeln!(out, "# Command line: {}", one_line(command))?;
     if let Some(ends) = ends {
-        let owner = serde_json::to_string(ends).expect("identities are plain data");
-        writeln!(out, "{OWNER_LINE}{owner}")?;
+        writeln!(out, "{OWNER_LINE}{}", owner(ends))?;
     }
     writeln!(out, "# current_pos  current_status  current_pass")?;
     let status = if finished { '+' } else { '?' };
@@ -98,8 +99,7 @@ pub fn read(bytes: &[u8], size_bytes: u64) -> Result<MapFile, String> {
         }
         let line = std::str::from_utf8(line).map_err(|_| wrong("is not text"))?;
         if let Some(owner) = line.strip_prefix(OWNER_LINE) {
-            let ends = serde_json::from_str(owner);
-            file.ends = Some(ends.map_err(|_| wrong("does not say whose map it is"))?);
+            file.ends = Some(owner_of(owner).map_err(wrong)?);
         }
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -127,7 +127,29 @@ pub fn read(bytes: &[u8], size_bytes: u64) -> Result<MapFile, String> {
     if lines == 0 {
         return Err("it has no blocks, so it is no map file".into());
     }
+    // Of a map of ours the rest is not tried; one of another program is torn, or of another disk.
+    if file.ends.is_none() && end != size_bytes {
+        return Err(format!(
+            "it is of {end} bytes and the disk has {size_bytes}"
+        ));
+    }
     Ok(file)
+}
+
+/// Whose map it is, in one line.
+pub fn owner(ends: &Ends) -> String {
+    let mut owner = serde_json::to_value(ends).expect("identities are plain data");
+    owner["version"] = VERSION.into();
+    owner.to_string()
+}
+
+pub fn owner_of(text: &str) -> Result<Ends, &'static str> {
+    let unknown = "does not say whose map it is";
+    let owner: serde_json::Value = serde_json::from_str(text).map_err(|_| unknown)?;
+    match owner.get("version").and_then(serde_json::Value::as_u64) {
+        None | Some(VERSION) => serde_json::from_value(owner).map_err(|_| unknown),
+        Some(_) => Err("is of a newer version of this program, which has to go on with it"),
+    }
 }
 
 fn position_line(line: &str) -> Option<()> {
@@ -140,19 +162,23 @@ fn position_line(line: &str) -> Option<()> {
 fn block_line(line: &str) -> Option<(Extent, Status)> {
     let mut fields = line.split_ascii_whitespace();
     let extent = Extent::new(number(fields.next()?)?, number(fields.next()?)?)?;
-    let status = match fields.next()? {
+    let status = status(fields.next()?)?;
+    fields.next().is_none().then_some((extent, status))
+}
+
+pub fn status(word: &str) -> Option<Status> {
+    Some(match word {
         "?" => Status::NonTried,
         "*" => Status::NonTrimmed,
         "/" => Status::NonScraped,
         "-" => Status::Bad,
         "+" => Status::Finished,
         _ => return None,
-    };
-    fields.next().is_none().then_some((extent, status))
+    })
 }
 
 /// Decimal, hexadecimal with `0x`, or octal with a leading zero, as ddrescue reads them.
-fn number(text: &str) -> Option<u64> {
+pub fn number(text: &str) -> Option<u64> {
     if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         u64::from_str_radix(digits, 16).ok()
     } else if text.len() > 1 && text.starts_with('0') {
@@ -162,7 +188,7 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
-fn sign(status: Status) -> char {
+pub fn sign(status: Status) -> char {
     match status {
         Status::NonTried => '?',
         Status::NonTrimmed => '*',
@@ -252,6 +278,15 @@ mod tests {
         assert_eq!(
             blocks("0 5 x\n").unwrap_err(),
             "line 2 is no block of a map file"
+        );
+        assert_eq!(
+            blocks("0 500 +\n").unwrap_err(),
+            "it is of 500 bytes and the disk has 1000"
+        );
+        let newer = b"# rescue: {\"version\":2}\n0x0 ? 1\n0 1000 +\n";
+        assert_eq!(
+            read(newer, 1000).unwrap_err(),
+            "line 1 is of a newer version of this program, which has to go on with it"
         );
         assert!(read(b"", 1000).is_err());
         assert!(read(&[b'x'; 20_000], 1000).is_err());

@@ -24,6 +24,12 @@ pub struct Report {
     pub resumed_bytes: u64,
     /// Places of the source (a disk, or an image that is restored or checked) that could not be read.
     pub unreadable: ExtentMap,
+    /// Places of the source that are missing because nobody tried to read them: the disk was given a rest before.
+    #[serde(default)]
+    pub untried: ExtentMap,
+    /// How a failing source was read; `None` for one that was well.
+    #[serde(default)]
+    pub rescue: Option<Rescued>,
     /// Files that have a part in what is unreadable or different, where their filesystem could say: the worst
     /// first, at most 1000.
     pub files: Vec<DamagedFile>,
@@ -57,6 +63,8 @@ impl Report {
             used_bytes: 0,
             resumed_bytes: 0,
             unreadable: ExtentMap::new(),
+            untried: ExtentMap::new(),
+            rescue: None,
             files: Vec::new(),
             more_files: 0,
             verified: Verified::NotDone {
@@ -101,6 +109,17 @@ impl Outcome {
             Outcome::Cancelled { .. } => 4,
         }
     }
+}
+
+/// What the passes over a failing disk cost and left.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rescued {
+    pub reads: u64,
+    pub bad_reads: u64,
+    /// What another hour would have brought, by what the last reads brought.
+    pub next_hour_bytes: u64,
+    /// Areas that were left alone, and why, in words.
+    pub left: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

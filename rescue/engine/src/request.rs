@@ -9,6 +9,8 @@ use std::str::FromStr;
 use disk::layer::{Keys, Secret};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::limits::Limits;
+
 pub use listen::{Listen, PORT, Writes};
 
 /// One job. Its `Display` is the command line that asks for it.
@@ -98,6 +100,7 @@ pub struct Options {
     /// A note for the image's manifest.
     pub note: Option<String>,
     pub unlock: Unlock,
+    pub limits: Box<Limits>,
 }
 
 /// What opens encrypted volumes of what is read. Only where it came from is ever shown or written down.
@@ -126,6 +129,7 @@ impl Default for Options {
             liveness: Liveness::AtRest,
             note: None,
             unlock: Unlock::default(),
+            limits: Box::default(),
         }
     }
 }
@@ -352,7 +356,7 @@ impl fmt::Display for Options {
         if let Some(note) = &self.note {
             write!(f, " --note {}", quoted(note))?;
         }
-        Ok(())
+        self.limits.fmt(f)
     }
 }
 

@@ -56,6 +56,19 @@ pub fn scratch(directory: &Path) -> Result<File, HostError> {
     })
 }
 
+/// Adds to a file, which is made where there is none.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+    let added = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_data()
+        });
+    added.map_err(|error| trouble(path, "cannot be written", &error))
+}
+
 pub fn remove(path: &Path) -> Result<(), HostError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -73,6 +73,7 @@ fn the_events_of_a_job_begin_and_end_and_count_up() {
         .collect();
     let expected = [
         Step::Copy,
+        Step::Rescue,
         Step::Table,
         Step::Flush,
         Step::Verify,

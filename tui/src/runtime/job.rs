@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use engine::event::{Cancel, Event, Monitor};
+use engine::event::{Cancel, Event, Monitor, Paused};
 use engine::host::Host;
 use engine::job;
 use engine::plan::Approved;
@@ -64,6 +64,14 @@ impl Job {
         self.cancel.cancel();
     }
 
+    pub fn pause(&self, paused: Paused) {
+        self.cancel.pause(paused);
+    }
+
+    pub fn skip(&self) {
+        self.cancel.skip();
+    }
+
     /// An event arrived: the next progress may be told.
     pub fn heard(&self) {
         self.unheard.store(false, Ordering::Relaxed);
@@ -95,7 +103,7 @@ struct Teller {
 
 impl Monitor for Teller {
     fn event(&self, event: Event) {
-        let progress = matches!(event, Event::Progress(_));
+        let progress = matches!(event, Event::Progress(_) | Event::Standing(_));
         if progress && self.unheard.swap(true, Ordering::Relaxed) {
             return;
         }

@@ -32,6 +32,10 @@ const KEYS: &[(&str, &str)] = &[
     ("Ctrl-L", "draw the screen again, after disturbed lines"),
     ("Ctrl-U", "empty the line that is typed"),
     ("Ctrl-C", "stop; it asks first"),
+    (
+        "p, s",
+        "on a failing disk: pause and go on; leave the area the job is in, it comes back last",
+    ),
 ];
 
 const PROMISES: &[&str] = &[

@@ -1,9 +1,11 @@
 //! The job at work.
 
+mod standing;
+
 use std::path::PathBuf;
 
 use disk::size::Size;
-use engine::event::{Event, Progress, Step};
+use engine::event::{Event, Paused, Progress, Standing, Step};
 use engine::plan::{Approved, Plan};
 use engine::request::{Action, Place};
 use ratatui::buffer::Buffer;
@@ -36,6 +38,8 @@ pub struct Running {
     progress: Option<Progress>,
     strip: Strip,
     unreadable: Unreadable,
+    /// Only of a failing disk.
+    standing: Option<Standing>,
     warnings: Vec<String>,
     stop: Stop,
     /// The directory of the image that is made, for its report.
@@ -72,6 +76,7 @@ impl Running {
             progress: None,
             strip: Strip::new(size, plan.used()),
             unreadable: Unreadable::default(),
+            standing: None,
             warnings: Vec::new(),
             stop: Stop::Not,
             beside: match &plan.request().action {
@@ -102,6 +107,10 @@ impl Running {
             Message::Key(Key::Escape | Key::Char('q')) if !self.is_stopping() => {
                 return (Ask::over(Question::StopJob, Screen::Running(self)), None);
             }
+            Message::Key(Key::Char('p')) if self.rescues() => return self.pause(),
+            Message::Key(Key::Char('s')) if self.rescues() => {
+                return (Screen::Running(self), Some(Effect::Skip));
+            }
             Message::Job(event) => self.event(event),
             Message::Reported(report) => {
                 return (ReportPage::open(report, self.task, self.beside), None);
@@ -115,6 +124,23 @@ impl Running {
         (Screen::Running(self), None)
     }
 
+    /// Only there can an area be left, and the disk be given a rest.
+    fn rescues(&self) -> bool {
+        self.step == Some(Step::Rescue) && !self.is_stopping()
+    }
+
+    fn pause(mut self) -> Next {
+        let paused = match &mut self.standing {
+            Some(standing) if standing.paused => Paused::No,
+            _ => Paused::Yes,
+        };
+        // Shown at once: a read that hangs may take minutes to end.
+        if let Some(standing) = &mut self.standing {
+            standing.paused = paused == Paused::Yes;
+        }
+        (Screen::Running(self), Some(Effect::Pause(paused)))
+    }
+
     fn event(&mut self, event: Event) {
         match event {
             Event::Started { steps } => self.steps = steps,
@@ -124,6 +150,8 @@ impl Running {
                 // Only these go over the disk from its start; the others come when all of it was gone over.
                 self.strip.reached(match step {
                     Step::Copy | Step::Verify | Step::Check => 0,
+                    // Its picture comes with the first standing.
+                    Step::Rescue => return,
                     Step::Table
                     | Step::Flush
                     | Step::Filesystems
@@ -136,6 +164,10 @@ impl Running {
                 self.step = Some(progress.step);
                 self.strip.reached(progress.position);
                 self.progress = Some(progress);
+            }
+            Event::Standing(mut standing) => {
+                self.strip.picture(std::mem::take(&mut standing.picture));
+                self.standing = Some(standing);
             }
             Event::Unreadable { extent } => {
                 self.unreadable.places += 1;
@@ -160,6 +192,15 @@ impl Running {
 
     pub fn keys(&self) -> Vec<(&'static str, &'static str)> {
         match self.stop {
+            Stop::Not if self.rescues() => {
+                let paused = self.standing.as_ref().is_some_and(|s| s.paused);
+                vec![
+                    ("?", "help"),
+                    ("p", if paused { "go on" } else { "pause" }),
+                    ("s", "skip this area"),
+                    ("Esc", "stop (asks first)"),
+                ]
+            }
             Stop::Not => vec![("?", "help"), ("Esc", "stop (asks first)")],
             Stop::Asked => vec![("?", "help"), ("", "stopping ...")],
         }
@@ -167,7 +208,9 @@ impl Running {
 
     pub fn draw(&self, world: &World, area: Rect, buf: &mut Buffer) {
         let theme = world.terminal.theme;
-        let top = Rect { height: 10, ..area };
+        // A failing disk has a line more to say.
+        let height = if self.rescues() { 11 } else { 10 };
+        let top = Rect { height, ..area };
         self.draw_progress(theme, top, buf);
         let rest = area.height - top.height;
         let strip_rows = (rest / 3).clamp(2, 12);
@@ -207,9 +250,7 @@ impl Running {
             Stop::Asked => "Stopping at the next safe place ...".into(),
         };
         let inner = chrome::frame(&title, theme, area, buf);
-        let (done, total) = self
-            .progress
-            .map_or((0, 0), |p| (p.done_bytes, p.total_bytes));
+        let (done, total) = self.done();
         let columns = usize::from(inner.width);
         let ends = [("from  ", &self.from), ("to    ", &self.to)];
         let ends = ends.map(|(word, end)| {
@@ -224,7 +265,7 @@ impl Running {
         };
         gauge(done, total, theme, bar, buf);
         // A step that does not count has no percentage.
-        if self.progress.is_some() {
+        if total > 0 {
             let percent = percent(done, total);
             buf.set_string(
                 bar.right(),
@@ -238,7 +279,21 @@ impl Running {
             height: inner.height.saturating_sub(5),
             ..inner
         };
-        page::draw(self.numbers(theme), 0, theme, below, buf);
+        let lines = match &self.standing {
+            Some(standing) if self.step == Some(Step::Rescue) => standing::lines(standing, theme),
+            _ => self.numbers(theme),
+        };
+        page::draw(lines, 0, theme, below, buf);
+    }
+
+    fn done(&self) -> (u64, u64) {
+        match (&self.standing, &self.progress) {
+            (Some(s), _) if self.step == Some(Step::Rescue) => {
+                (s.good_bytes, s.good_bytes + s.bad_bytes + s.untried_bytes)
+            }
+            (_, Some(p)) => (p.done_bytes, p.total_bytes),
+            _ => (0, 0),
+        }
     }
 
     /// `copying (1 of 4)`

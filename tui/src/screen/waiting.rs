@@ -30,7 +30,7 @@ enum Awaited {
 
 impl Waiting {
     pub fn plan(request: Request, back: Screen) -> Next {
-        let effect = Effect::Prepare(request.clone());
+        let effect = Effect::Prepare(Box::new(request.clone()));
         let what = Awaited::Plan(request);
         let back = Box::new(back);
         (Screen::Waiting(Waiting { what, back }), Some(effect))

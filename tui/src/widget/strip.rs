@@ -19,6 +19,8 @@ pub struct Strip {
     pieces: Vec<Piece>,
     /// Up to here the job has come.
     position: u64,
+    /// What the passes over a failing disk have, part by part; they do not go from start to end.
+    picture: Option<String>,
 }
 
 /// In the order in which one wins over the other when a cell shows several.
@@ -44,6 +46,7 @@ impl Strip {
             size_bytes: size_bytes.max(used.end()),
             pieces: vec![Piece::Free; PIECES],
             position: 0,
+            picture: None,
         };
         for extent in used.iter() {
             strip.mark(extent, Piece::ToDo);
@@ -53,6 +56,12 @@ impl Strip {
 
     pub fn reached(&mut self, position: u64) {
         self.position = position;
+        self.picture = None;
+    }
+
+    /// One letter of a map file for each part of the disk.
+    pub fn picture(&mut self, picture: String) {
+        self.picture = Some(picture);
     }
 
     pub fn unreadable(&mut self, extent: Extent) {
@@ -75,6 +84,9 @@ impl Strip {
     }
 
     fn cell(&self, n: usize, cells: usize) -> Cell {
+        if let Some(picture) = self.picture.as_ref().filter(|p| !p.is_empty()) {
+            return pictured(picture.as_bytes(), n, cells);
+        }
         let from = n * PIECES / cells;
         let to = ((n + 1) * PIECES / cells).clamp(from + 1, PIECES);
         let worst = self.pieces[from..to].iter().max().copied();
@@ -113,6 +125,30 @@ impl Strip {
         }
         Line::from(spans)
     }
+}
+
+/// The worst letter of a cell's share.
+fn pictured(letters: &[u8], n: usize, cells: usize) -> Cell {
+    let from = n * letters.len() / cells;
+    let to = ((n + 1) * letters.len() / cells).clamp(from + 1, letters.len().max(from + 1));
+    let rank = |letter: &u8| match letter {
+        b'-' => Cell::Unreadable,
+        b'+' => Cell::Done,
+        b'.' => Cell::Free,
+        _ => Cell::ToDo,
+    };
+    let order = |cell: &Cell| match cell {
+        Cell::Free => 0,
+        Cell::Done => 1,
+        Cell::ToDo => 2,
+        Cell::Unreadable => 3,
+    };
+    let share = letters.get(from..to.min(letters.len())).unwrap_or_default();
+    share
+        .iter()
+        .map(rank)
+        .max_by_key(order)
+        .unwrap_or(Cell::Free)
 }
 
 fn look(cell: Cell, theme: Theme) -> (&'static str, Style) {

@@ -278,7 +278,7 @@ impl Driver {
     #[track_caller]
     pub fn asked(effect: Option<Effect>) -> Request {
         match effect {
-            Some(Effect::Prepare(request)) => request,
+            Some(Effect::Prepare(request)) => *request,
             other => panic!("no plan was asked for, but {other:?}"),
         }
     }

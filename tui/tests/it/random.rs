@@ -99,7 +99,7 @@ impl Watch {
 
     fn note(&mut self, effect: Option<Effect>, typed: &str) {
         match effect {
-            Some(Effect::Prepare(request)) => self.asked = Some(request),
+            Some(Effect::Prepare(request)) => self.asked = Some(*request),
             Some(Effect::List(place)) => self.listed = Some(place),
             Some(Effect::Start(approved)) => {
                 self.started += 1;

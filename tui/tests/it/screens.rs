@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use disk::extent::Extent;
-use engine::event::{Event, Progress, Step};
+use engine::event::{Event, Progress, Standing, Step};
 use engine::plan::Refusal;
 use engine::report::{DamagedFile, Outcome, Verified};
 use engine::request::Request;
@@ -266,6 +266,35 @@ fn a_job_under_way() {
         d.event(Event::Warning {
             text: "Samsung SSD 980 PRO 1TB, serial S5GXNX0T123456K took 31 s to read 4096 bytes at 40000000000"
                 .into(),
+        });
+    });
+}
+
+#[test]
+fn a_failing_disk_under_way() {
+    screen("running-rescue", |d| {
+        to_running(d);
+        d.event(Event::Step { step: Step::Rescue });
+        d.event(Event::Standing(Standing {
+            pass: "approaching damage".into(),
+            good_bytes: 380_000_000_000,
+            bad_bytes: 81_920,
+            untried_bytes: 1_200_000_000,
+            bad_reads: 57,
+            bytes_per_minute: 90_000_000.0,
+            next_hour_bytes: 1_100_000_000,
+            celsius: Some(51),
+            resets: 2,
+            paused: false,
+            picture: format!(
+                "{}-{}*{}",
+                "+".repeat(400),
+                "+".repeat(300),
+                "?".repeat(322)
+            ),
+        }));
+        d.event(Event::Unreadable {
+            extent: Extent::new(40_000_000_000, 512).unwrap(),
         });
     });
 }

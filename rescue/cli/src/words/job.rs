@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use engine::request::{Action, DiskName, Options, Place, Request, Unlock};
 
+use super::limits::LimitWords;
 use super::option::{Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
 
 #[derive(Args, Debug)]
@@ -34,6 +35,8 @@ pub struct ImageWords {
     #[arg(long, value_name = "FILE")]
     pub map: Option<PathBuf>,
     #[command(flatten)]
+    pub limits: LimitWords,
+    #[command(flatten)]
     pub output: Output,
 }
 
@@ -53,6 +56,7 @@ impl ImageWords {
                 liveness: self.live.liveness(),
                 verification: self.verification.verification(),
                 map: self.map.clone(),
+                limits: Box::new(self.limits.limits()),
                 ..Options::default()
             },
         }
@@ -114,6 +118,8 @@ pub struct CloneWords {
     #[command(flatten)]
     pub map: MapFile,
     #[command(flatten)]
+    pub limits: LimitWords,
+    #[command(flatten)]
     pub output: Output,
 }
 
@@ -131,6 +137,7 @@ impl CloneWords {
                 growth: self.growth.growth(),
                 verification: self.verification.verification(),
                 map: self.map.path(),
+                limits: Box::new(self.limits.limits()),
                 ..Options::default()
             },
         }

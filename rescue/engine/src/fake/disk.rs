@@ -24,6 +24,8 @@ struct State {
     bytes: Vec<u8>,
     seen: Disk,
     bad: ExtentMap,
+    /// The bad places at which reads ended, one for each failed read.
+    failed: Vec<Extent>,
     there: bool,
     /// Reads and writes that still succeed before the cable comes off.
     reads_left: Option<u64>,
@@ -88,6 +90,7 @@ impl FakeDisk {
             bytes,
             seen,
             bad: ExtentMap::new(),
+            failed: Vec::new(),
             there: true,
             reads_left: None,
             writes_left: None,
@@ -122,6 +125,11 @@ impl FakeDisk {
 
     pub fn set_bad(&self, bad: ExtentMap) {
         self.state().bad = bad;
+    }
+
+    /// Where reads failed since the last time this was asked.
+    pub fn take_failed(&self) -> Vec<Extent> {
+        std::mem::take(&mut self.state().failed)
     }
 
     pub fn set_refusing(&self, refusing: ExtentMap) {
@@ -163,6 +171,11 @@ impl FakeDisk {
 
     pub fn bytes(&self) -> Vec<u8> {
         self.state().bytes.clone()
+    }
+
+    /// Puts other content there, as another program would.
+    pub fn set_bytes(&self, bytes: Vec<u8>) {
+        self.state().bytes = bytes;
     }
 
     pub fn sectors_written(&self) -> u64 {
@@ -275,6 +288,7 @@ impl State {
         }
         let asked = Extent::new(offset, buf.len() as u64);
         if let Some(bad) = asked.and_then(|asked| self.bad.within(asked).next()) {
+            self.failed.push(bad);
             return Err(ReadError::Unreadable(bad));
         }
         let found = usize::try_from(offset)

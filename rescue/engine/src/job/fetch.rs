@@ -1,14 +1,21 @@
 //! Reading a piece; what cannot be read is noted and left as zeros.
 
+use std::time::{Duration, Instant};
+
 use disk::extent::{Extent, ExtentMap};
 use disk::source::{BlockSource, ReadError};
 
 use super::piece::{Piece, gaps};
 use super::pipeline::Stop;
+use super::trouble::Trouble;
 use crate::event::Cancel;
 
 /// What is read again after a larger read failed, before single sectors are.
 const SMALLER_READ: u64 = 64 << 10;
+
+/// A healthy disk reads a piece in far less, and far faster.
+const SLOW: Duration = Duration::from_secs(2);
+const SLOW_BYTES_PER_SECOND: f64 = (256 << 10) as f64;
 
 /// Where pieces come from: a disk or an image of one.
 pub trait Fetch: Sync {
@@ -23,15 +30,33 @@ pub struct Fetched {
     pub bad: ExtentMap,
     /// Turned out to be in use by nothing; zeros in the buffer.
     pub free: ExtentMap,
+    /// Read as a whole without success; the passes find out what of it can be had. Zeros in the buffer.
+    pub failed: ExtentMap,
+    /// Not read, because the disk is in trouble. Zeros in the buffer.
+    pub left: ExtentMap,
+}
+
+impl Fetched {
+    /// What the passes are to bring.
+    pub fn open(&self) -> ExtentMap {
+        self.failed.union(&self.left)
+    }
 }
 
 /// Reads a disk. What a destination has behind the end of the disk reads as zeros.
 pub struct FromDisk<'a> {
     source: &'a dyn BlockSource,
     size_bytes: u64,
-    /// Lengths of the reads that follow a failed one, falling. What fails at the last is unreadable.
-    grains: [u64; 2],
+    failure: Failure<'a>,
     cancel: &'a Cancel,
+}
+
+/// What is done about a read that failed.
+enum Failure<'a> {
+    /// Reads of these lengths follow, falling. What fails at the last is unreadable.
+    Finer([u64; 2]),
+    /// It is left alone, and so is the rest of the disk.
+    Leave(&'a Trouble),
 }
 
 impl<'a> FromDisk<'a> {
@@ -45,43 +70,90 @@ impl<'a> FromDisk<'a> {
         FromDisk {
             source,
             size_bytes: geometry.size_bytes,
-            grains: [SMALLER_READ, u64::from(sector)],
+            failure: Failure::Finer([SMALLER_READ, u64::from(sector)]),
             cancel,
+        }
+    }
+
+    /// Raises the alarm at the first sign that the disk is failing, and then reads nothing more of it.
+    pub fn until(
+        trouble: &'a Trouble,
+        source: &'a dyn BlockSource,
+        cancel: &'a Cancel,
+    ) -> FromDisk<'a> {
+        FromDisk {
+            failure: Failure::Leave(trouble),
+            ..FromDisk::new(source, cancel)
         }
     }
 }
 
 impl Fetch for FromDisk<'_> {
     fn piece(&self, piece: &Piece, buffer: &mut [u8]) -> Result<Fetched, Stop> {
-        let mut bad = ExtentMap::new();
+        let mut fetched = Fetched::default();
         for run in &piece.runs {
             let Some(there) = Extent::between(run.start(), run.end().min(self.size_bytes)) else {
                 buffer[piece.place(*run)].fill(0);
                 continue;
             };
             buffer[piece.place(*run)][usize_of(there.len())..].fill(0);
-            if !self.read(piece, there, buffer)? {
-                // Around the gaps from here on: nobody wants a bad sector in free space tried.
-                for wanted in piece
-                    .wanted
-                    .iter()
-                    .filter_map(|wanted| wanted.intersect(there))
-                {
-                    self.smaller(piece, wanted, there, &self.grains, buffer, &mut bad)?;
+            match &self.failure {
+                Failure::Finer(grains) => self.finer(piece, there, grains, buffer, &mut fetched)?,
+                Failure::Leave(trouble) => {
+                    self.carefully(piece, there, trouble, buffer, &mut fetched)?;
                 }
             }
         }
         for gap in gaps(piece) {
             buffer[piece.place(gap)].fill(0);
         }
-        Ok(Fetched {
-            bad,
-            free: ExtentMap::new(),
-        })
+        Ok(fetched)
     }
 }
 
 impl FromDisk<'_> {
+    fn finer(
+        &self,
+        piece: &Piece,
+        run: Extent,
+        grains: &[u64],
+        buffer: &mut [u8],
+        fetched: &mut Fetched,
+    ) -> Result<(), Stop> {
+        if self.read(piece, run, buffer)? {
+            return Ok(());
+        }
+        // Around the gaps from here on: nobody wants a bad sector in free space tried.
+        for wanted in within(piece, run) {
+            self.smaller(piece, wanted, run, grains, buffer, &mut fetched.bad)?;
+        }
+        Ok(())
+    }
+
+    fn carefully(
+        &self,
+        piece: &Piece,
+        run: Extent,
+        trouble: &Trouble,
+        buffer: &mut [u8],
+        fetched: &mut Fetched,
+    ) -> Result<(), Stop> {
+        if trouble.is_raised() {
+            buffer[piece.place(run)].fill(0);
+            within(piece, run).for_each(|extent| fetched.left.insert(extent));
+            return Ok(());
+        }
+        let begun = Instant::now();
+        if !self.read(piece, run, buffer)? {
+            trouble.raise();
+            buffer[piece.place(run)].fill(0);
+            within(piece, run).for_each(|extent| fetched.failed.insert(extent));
+        } else if is_slow(run, begun.elapsed()) {
+            trouble.raise();
+        }
+        Ok(())
+    }
+
     /// Reads `extent` in parts of the first grain; `failed` is known to fail as a whole.
     fn smaller(
         &self,
@@ -119,6 +191,18 @@ impl FromDisk<'_> {
             Err(fault) => Err(Stop::Fault(fault.to_string())),
         }
     }
+}
+
+/// What of a run is wanted.
+fn within(piece: &Piece, run: Extent) -> impl Iterator<Item = Extent> + '_ {
+    piece
+        .wanted
+        .iter()
+        .filter_map(move |wanted| wanted.intersect(run))
+}
+
+fn is_slow(run: Extent, took: Duration) -> bool {
+    took > SLOW && (run.len() as f64) < SLOW_BYTES_PER_SECOND * took.as_secs_f64()
 }
 
 fn usize_of(len: u64) -> usize {

@@ -156,6 +156,7 @@ impl Fetch for FromImage<'_> {
         Ok(Fetched {
             bad: fetched.bad.intersection(&wanted),
             free: fetched.free.intersection(&wanted),
+            ..Fetched::default()
         })
     }
 }

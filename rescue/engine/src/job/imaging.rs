@@ -19,6 +19,7 @@ use super::meter::Meter;
 use super::pipeline::Stop;
 use super::story::keep_table;
 use super::to_store::ToStore;
+use super::trouble::Trouble;
 use crate::clock;
 use crate::event::Step;
 use crate::host::Disk;
@@ -53,11 +54,13 @@ impl Job<'_> {
             .map(|e| e.end().min(resumed) - e.start())
             .sum();
         report.state = self.unfinished(store, name);
+        let trouble = Trouble::default();
         let fetch = FromDisk::new(&*source, self.cancel);
         let to_store = ToStore {
             fetch: &fetch,
             wanted: &self.plan.used,
             level: self.plan.request.options.level,
+            trouble: &trouble,
             tuning: self.tuning,
             cancel: self.cancel,
         };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use disk::extent::Extent;
 
-use crate::event::{Event, Monitor, Progress, Step};
+use crate::event::{Event, Monitor, Progress, Standing, Step};
 
 /// The rate is that of the last seconds, so that a slow place shows and does not stay.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
@@ -68,6 +68,10 @@ impl<'a> Meter<'a> {
     pub fn unreadable(&mut self, extent: Extent) {
         self.unreadable_bytes += extent.len();
         self.monitor.event(Event::Unreadable { extent });
+    }
+
+    pub fn standing(&mut self, standing: Standing) {
+        self.monitor.event(Event::Standing(standing));
     }
 
     pub fn warn(&mut self, text: &str) {

@@ -6,13 +6,18 @@ use std::time::Instant;
 use disk::extent::{Extent, ExtentMap};
 use disk::source::{BlockSink, WriteError};
 
+use super::fetch::Fetched;
 use super::meter::Meter;
 use super::pipeline::Stop;
 use super::tuning::Tuning;
 use crate::host::{Host, HostError};
+use crate::journal::{self, Entry};
 use crate::map::{Map, Status};
 use crate::mapfile::{self, Ends};
 use crate::plan::{Afterwards, Plan, StateFile};
+
+/// Of the journal, in memory.
+const STORY_BYTES: u64 = 1 << 20;
 
 /// What a job has done, and where that is written down.
 pub struct Record<'a> {
@@ -20,10 +25,15 @@ pub struct Record<'a> {
     host: &'a dyn Host,
     file: Option<&'a StateFile>,
     ends: Option<&'a Ends>,
+    wanted: &'a ExtentMap,
     command: String,
     tuning: Tuning,
     saved: Instant,
     unsaved_bytes: u64,
+    /// Brought, but not on the destination before everything else is: no file may call it finished.
+    held_back: Option<Extent>,
+    /// Lines of the journal that are not in its file yet.
+    story: String,
     warned: bool,
 }
 
@@ -34,11 +44,67 @@ impl<'a> Record<'a> {
             host,
             file: plan.state.as_ref(),
             ends: plan.ends.as_ref(),
+            wanted: &plan.used,
             command: plan.request.to_string(),
             tuning,
             saved: Instant::now(),
             unsaved_bytes: 0,
+            held_back: None,
+            story: String::new(),
             warned: false,
+        }
+    }
+
+    /// These bytes are written last. What an earlier run had of them is not there.
+    pub fn hold_back(&mut self, extent: Extent) {
+        self.map.finished.remove(extent);
+        self.held_back = Some(extent);
+    }
+
+    /// They stand on the destination now.
+    pub fn release(&mut self) {
+        self.held_back = None;
+    }
+
+    /// From here on every read is told. What the map has by now stands in its file, so the journal begins anew.
+    pub fn begin_journal(&mut self, meter: &mut Meter<'_>) {
+        if let (Some(file), Some(ends)) = (self.file, self.ends) {
+            self.save(meter);
+            // Where there is none, nothing has to go.
+            let _ = self.host.remove_state(&journal::beside(&file.path));
+            self.story = journal::title(ends);
+        }
+    }
+
+    /// One read. Is in the file after the next `tell`.
+    pub fn note(&mut self, entry: &Entry) {
+        let Some(_) = self.file else {
+            return;
+        };
+        let mut told = ExtentMap::from(vec![entry.extent]);
+        if let (Some(held), Status::Finished) = (self.held_back, entry.status) {
+            told.remove(held);
+        }
+        for extent in told.iter() {
+            self.story
+                .push_str(&journal::line(&Entry { extent, ..*entry }));
+        }
+    }
+
+    pub fn story_is_due(&self) -> bool {
+        self.saved.elapsed() >= self.tuning.checkpoint || self.story.len() as u64 >= STORY_BYTES
+    }
+
+    /// Puts the story into its file. Everything it calls finished is durable by now.
+    pub fn tell(&mut self, meter: &mut Meter<'_>) {
+        self.saved = Instant::now();
+        let story = std::mem::take(&mut self.story);
+        if let Some(file) = self.file
+            && let Err(error) = self
+                .host
+                .append_state(&journal::beside(&file.path), story.as_bytes())
+        {
+            self.complain(&error, meter);
         }
     }
 
@@ -53,14 +119,21 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Notes what a piece brought. Of what is wanted, `bad` is a part.
-    pub fn add(&mut self, wanted: &[Extent], bad: &ExtentMap) {
+    /// Notes what a piece brought.
+    pub fn add(&mut self, wanted: &[Extent], fetched: &Fetched) {
         for extent in wanted {
             self.map.set(*extent, Status::Finished);
             self.unsaved_bytes += extent.len();
         }
-        for extent in bad.iter() {
-            self.map.set(extent, Status::Bad);
+        let others = [
+            (&fetched.bad, Status::Bad),
+            (&fetched.failed, Status::NonTrimmed),
+            (&fetched.left, Status::NonTried),
+        ];
+        for (extents, status) in others {
+            for extent in extents.iter() {
+                self.map.set(extent, status);
+            }
         }
     }
 
@@ -86,22 +159,31 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The job is done: a file that was asked for tells it, any other goes.
-    pub fn end(&mut self, meter: &mut Meter<'_>) {
+    /// The job is done: a file that was asked for tells it, any other goes. Where something was left untried, the
+    /// file stays, for the same command to go on from; its path is given back.
+    pub fn end(&mut self, meter: &mut Meter<'_>) -> Option<PathBuf> {
+        let file = self.file?;
+        if self.map.has_trouble() && !self.map.open().intersection(self.wanted).is_empty() {
+            self.save(meter);
+            return self.path();
+        }
         let bad = std::mem::take(&mut self.map.bad);
         self.map = Map::new(self.map.size_bytes);
         self.map.finished = ExtentMap::whole(self.map.size_bytes);
         for extent in bad.iter() {
             self.map.set(extent, Status::Bad);
         }
-        match self.file {
-            Some(file) if file.afterwards == Afterwards::Removed => {
-                if let Err(error) = self.host.remove_state(&file.path) {
-                    meter.warn(&error.0);
+        match file.afterwards {
+            Afterwards::Removed => {
+                for path in [&file.path, &journal::beside(&file.path)] {
+                    if let Err(error) = self.host.remove_state(path) {
+                        meter.warn(&error.0);
+                    }
                 }
             }
-            _ => self.save(meter),
+            Afterwards::Kept => self.save(meter),
         }
+        None
     }
 
     pub fn path(&self) -> Option<PathBuf> {
@@ -111,9 +193,13 @@ impl<'a> Record<'a> {
     /// The copy goes on without its file, and says so once.
     pub fn save(&mut self, meter: &mut Meter<'_>) {
         (self.saved, self.unsaved_bytes) = (Instant::now(), 0);
-        if let Err(error) = self.write()
-            && !self.warned
-        {
+        if let Err(error) = self.write() {
+            self.complain(&error, meter);
+        }
+    }
+
+    fn complain(&mut self, error: &HostError, meter: &mut Meter<'_>) {
+        if !self.warned {
             meter.warn(&format!("an interruption now would begin anew: {error}"));
             self.warned = true;
         }
@@ -122,7 +208,14 @@ impl<'a> Record<'a> {
     fn write(&self) -> Result<(), HostError> {
         match self.file {
             Some(file) => {
-                let text = mapfile::write(&self.map, self.ends, &self.command);
+                let text = match self.held_back {
+                    Some(held) => {
+                        let mut durable = self.map.clone();
+                        durable.finished.remove(held);
+                        mapfile::write(&durable, self.ends, &self.command)
+                    }
+                    None => mapfile::write(&self.map, self.ends, &self.command),
+                };
                 self.host.write_state(&file.path, text.as_bytes())
             }
             None => Ok(()),

@@ -1,7 +1,5 @@
 //! Clone and restore: the wanted bytes of a source onto a disk, its table last.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use disk::extent::{Extent, ExtentMap};
 use disk::source::{BlockSink, WriteError};
 use disk::table::edit::Patch;
@@ -9,16 +7,16 @@ use disk::table::edit::Patch;
 use super::buffer::{Buffer, is_zero};
 use super::digest::{Digest, Digests, digest};
 use super::fetch::{Fetch, Fetched};
+use super::front::{FRONT_BYTES, Front};
 use super::meter::Meter;
 use super::piece::{Piece, pieces};
 use super::pipeline::{Stages, Stop, run};
 use super::record::Record;
+use super::trouble::Trouble;
 use super::tuning::Tuning;
 use crate::event::{Cancel, Step};
 use crate::request::Verification;
 
-/// The bytes without which nothing on a disk is found: written last, zero until then.
-const HEAD_BYTES: u64 = 1 << 20;
 /// Zeros are looked for in steps of this length.
 const LEAF: u64 = 64 << 10;
 
@@ -33,6 +31,8 @@ pub struct ToDisk<'a> {
     /// As sentences name the destination.
     pub destination: &'a str,
     pub verification: Verification,
+    /// Raised by `fetch`; nothing is begun after that.
+    pub trouble: &'a Trouble,
     pub tuning: Tuning,
     pub cancel: &'a Cancel,
 }
@@ -59,36 +59,27 @@ pub struct Copied {
     pub digests: Digests,
 }
 
-/// The first MiB of the destination, held back until the end.
-struct Head {
-    extent: Extent,
-    bytes: Buffer,
-}
-
 impl ToDisk<'_> {
-    /// Everything but the sink's `finish`, which is the caller's: the sink outlives a stop, so that what it took
-    /// can be made durable.
+    /// What can be read at full speed. Where the source is in trouble, what was not brought stays open in the record.
     pub fn copy(
         &self,
         sink: &dyn BlockSink,
+        front: &Front,
         record: &mut Record<'_>,
         meter: &mut Meter<'_>,
     ) -> Result<Copied, Stop> {
-        let head = self.blank_front(sink)?;
-        let at_the_front = head.extent;
-        let head = Mutex::new(head);
-        let todo = todo(self.wanted, record, at_the_front);
+        let todo = todo(self.wanted, record, front.extent);
         let wanted_bytes = self.wanted.total_bytes();
         meter.begin(Step::Copy, wanted_bytes, wanted_bytes - todo.total_bytes());
         let stages = Stages {
             fetch: |piece: &Piece, slot: &mut Slot| {
                 slot.fetched = self.fetch.piece(piece, &mut slot.buffer)?;
-                slot.left = piece.without(&slot.fetched.free);
+                slot.left = piece.without(&slot.fetched.free.union(&slot.fetched.open()));
                 Ok(())
             },
             work: |_: &Piece, slot: &mut Slot| {
                 self.look(slot);
-                slot.written_bytes = self.told(write(sink, slot, &head))?;
+                slot.written_bytes = self.told(write(sink, slot, front))?;
                 Ok(())
             },
         };
@@ -97,7 +88,10 @@ impl ToDisk<'_> {
             digests: Digests::new(self.tuning.piece_bytes),
         };
         let mut commit = |piece: &Piece, slot: &mut Slot| {
-            meter.read_bytes += piece.runs.iter().map(|r| r.len()).sum::<u64>();
+            let fetched = &slot.fetched;
+            let open = fetched.open();
+            meter.read_bytes +=
+                piece.runs.iter().map(|r| r.len()).sum::<u64>() - open.total_bytes();
             meter.written_bytes += slot.written_bytes;
             if let Some(left) = &slot.left {
                 left.wanted
@@ -105,40 +99,49 @@ impl ToDisk<'_> {
                     .for_each(|extent| copied.written.insert(*extent));
                 copied.digests.add(left, slot.digest);
             }
-            let bad = &slot.fetched.bad;
-            bad.iter().for_each(|bad| meter.unreadable(bad));
-            // The head counts as done when it stands on the disk; what of it is bad stays known.
-            record.add(&piece.wanted, bad);
-            record.map.finished.remove(at_the_front);
-            meter.advance(piece.wanted_bytes(), piece.window.end());
+            fetched.bad.iter().for_each(|bad| meter.unreadable(bad));
+            record.add(&piece.wanted, fetched);
+            meter.advance(
+                piece.wanted_bytes() - open.total_bytes(),
+                piece.window.end(),
+            );
             self.told(record.checkpoint(sink, meter))
         };
         let pieces = pieces(&todo, self.tuning.piece_bytes);
         run(
-            pieces,
+            pieces.take_while(|_| !self.trouble.is_raised()),
             self.slots(),
             self.tuning.threads,
             &stages,
             self.cancel,
             &mut commit,
         )?;
-        meter.begin(Step::Table, 0, 0);
-        let head = head.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.told(self.table(sink, head))?;
         Ok(copied)
     }
 
+    /// The table, and the front as the very last. The sink's `finish` is the caller's: the sink outlives a stop, so
+    /// that what it took can be made durable.
+    pub fn end(
+        &self,
+        sink: &dyn BlockSink,
+        front: Front,
+        meter: &mut Meter<'_>,
+    ) -> Result<(), Stop> {
+        meter.begin(Step::Table, 0, 0);
+        self.told(self.table(sink, front))
+    }
+
     /// Whoever looks at a half-written disk finds nothing rather than half of something.
-    fn blank_front(&self, sink: &dyn BlockSink) -> Result<Head, Stop> {
-        let Some(head) = Head::of(self.destination_bytes) else {
+    pub fn blank_front(&self, sink: &dyn BlockSink) -> Result<Front, Stop> {
+        let Some(front) = Front::of(self.destination_bytes) else {
             return Err(Stop::Fault(format!(
                 "{} has no bytes; choose another destination",
                 self.destination
             )));
         };
-        self.told(sink.zero_at(0, head.extent.len()))?;
+        self.told(sink.zero_at(0, front.extent.len()))?;
         self.told(sink.sync())?;
-        Ok(head)
+        Ok(front)
     }
 
     fn slots(&self) -> Vec<Slot> {
@@ -186,13 +189,13 @@ impl ToDisk<'_> {
     }
 
     /// The table at its new place, and the head as the very last.
-    fn table(&self, sink: &dyn BlockSink, mut head: Head) -> Result<(), WriteError> {
+    fn table(&self, sink: &dyn BlockSink, front: Front) -> Result<(), WriteError> {
         // The end of a larger disk may hold the backup of a table that was there before.
         let tail = self
             .destination_bytes
-            .saturating_sub(HEAD_BYTES)
+            .saturating_sub(FRONT_BYTES)
             .max(self.source_bytes)
-            .max(head.extent.end());
+            .max(front.extent.end());
         if let Some(tail) = Extent::between(tail, self.destination_bytes) {
             sink.zero_at(tail.start(), tail.len())?;
         }
@@ -200,16 +203,17 @@ impl ToDisk<'_> {
             let Some(extent) = Extent::new(patch.offset, patch.bytes.len() as u64) else {
                 continue;
             };
-            let inside = head.take(extent, &patch.bytes);
+            let inside = front.take(extent, &patch.bytes);
             if inside < patch.bytes.len() {
                 sink.write_at(patch.offset + inside as u64, &patch.bytes[inside..])?;
             }
         }
         sink.sync()?;
-        sink.write_at(0, &head.bytes)
+        sink.write_at(0, &front.into_bytes())
     }
 
-    fn told<T>(&self, written: Result<T, WriteError>) -> Result<T, Stop> {
+    /// As the user reads it.
+    pub fn told<T>(&self, written: Result<T, WriteError>) -> Result<T, Stop> {
         written.map_err(|error| {
             Stop::Fault(match error {
                 WriteError::Full(_) => format!("{error}; free some space there and repeat the command: what was written is kept"),
@@ -220,50 +224,26 @@ impl ToDisk<'_> {
     }
 }
 
-impl Head {
-    fn of(destination_bytes: u64) -> Option<Head> {
-        let extent = Extent::new(0, HEAD_BYTES.min(destination_bytes))?;
-        let length = usize::try_from(extent.len()).expect("a MiB fits in memory");
-        Some(Head {
-            extent,
-            bytes: Buffer::new(length),
-        })
-    }
-
-    /// Keeps what of these bytes belongs to the head; says how many that are.
-    fn take(&mut self, extent: Extent, bytes: &[u8]) -> usize {
-        let Some(inside) = extent.intersect(self.extent) else {
-            return 0;
-        };
-        let (start, end) = (index(inside.start()), index(inside.end()));
-        self.bytes[start..end].copy_from_slice(&bytes[..end - start]);
-        end - start
-    }
-}
-
-/// What is still to be copied. The head always is; what could not be read waits until nothing else is left.
-fn todo(wanted: &ExtentMap, record: &Record<'_>, head: Extent) -> ExtentMap {
-    let mut done = record.map.finished.clone();
-    done.remove(head);
-    let mut tried = done.union(&record.map.bad);
-    tried.remove(head);
-    let untried = wanted.difference(&tried);
-    if untried.end() <= head.end() {
-        wanted.difference(&done)
+/// What is still to be copied. What could not be read waits until nothing else is left but the front, which always is.
+fn todo(wanted: &ExtentMap, record: &Record<'_>, front: Extent) -> ExtentMap {
+    let done = &record.map.finished;
+    let untried = wanted.difference(&done.union(&record.map.bad));
+    if untried.end() <= front.end() {
+        wanted.difference(done)
     } else {
         untried
     }
 }
 
 /// Bytes that went to the sink.
-fn write(sink: &dyn BlockSink, slot: &Slot, head: &Mutex<Head>) -> Result<u64, WriteError> {
+fn write(sink: &dyn BlockSink, slot: &Slot, front: &Front) -> Result<u64, WriteError> {
     let mut written = 0;
     let Some(piece) = &slot.left else {
         return Ok(0);
     };
     for (extent, fill) in &slot.leaves {
         let bytes = &slot.buffer[piece.place(*extent)];
-        let inside = lock(head).take(*extent, bytes);
+        let inside = front.take(*extent, bytes);
         let Some(rest) = Extent::between(extent.start() + inside as u64, extent.end()) else {
             continue;
         };
@@ -276,13 +256,4 @@ fn write(sink: &dyn BlockSink, slot: &Slot, head: &Mutex<Head>) -> Result<u64, W
         }
     }
     Ok(written)
-}
-
-/// Bytes in it are whole whatever panicked.
-fn lock(head: &Mutex<Head>) -> MutexGuard<'_, Head> {
-    head.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).expect("the head fits in memory")
 }

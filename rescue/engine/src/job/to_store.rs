@@ -7,14 +7,15 @@ use disk::extent::{Extent, ExtentMap};
 use image::codec::{Encoded, Encoder};
 use image::error::ImageError;
 use image::head::Head;
-use image::states::States;
+use image::states::{State, States};
 use image::writer::Writer;
 
 use super::buffer::Buffer;
-use super::fetch::Fetch;
+use super::fetch::{Fetch, Fetched};
 use super::meter::Meter;
 use super::piece::{Piece, pieces};
 use super::pipeline::{Stages, Stop, run};
+use super::trouble::Trouble;
 use super::tuning::Tuning;
 use crate::event::{Cancel, Step};
 
@@ -23,18 +24,21 @@ pub struct ToStore<'a> {
     pub fetch: &'a dyn Fetch,
     pub wanted: &'a ExtentMap,
     pub level: i32,
+    /// Raised by `fetch`; nothing is begun after that.
+    pub trouble: &'a Trouble,
     pub tuning: Tuning,
     pub cancel: &'a Cancel,
 }
 
 struct Slot {
     buffer: Buffer,
-    bad: ExtentMap,
+    fetched: Fetched,
     encoded: Encoded,
 }
 
 impl ToStore<'_> {
-    /// From where the writer stands to the end of the disk. Adds to `bad` what could not be read.
+    /// From where the writer stands to the end of the disk, or to where the disk is in trouble. Adds to `bad` what
+    /// could not be read.
     pub fn write(
         &self,
         writer: &mut Writer<'_>,
@@ -52,7 +56,7 @@ impl ToStore<'_> {
         let encoders = Mutex::new(Vec::new());
         let stages = Stages {
             fetch: |piece: &Piece, slot: &mut Slot| {
-                slot.bad = self.fetch.piece(piece, &mut slot.buffer)?.bad;
+                slot.fetched = self.fetch.piece(piece, &mut slot.buffer)?;
                 clear_around(piece, &mut slot.buffer);
                 Ok(())
             },
@@ -64,8 +68,9 @@ impl ToStore<'_> {
             let before = writer.stored_bytes();
             writer.append(&mut slot.encoded).map_err(fault)?;
             meter.written_bytes += writer.stored_bytes() - before;
-            meter.read_bytes += piece.runs.iter().map(|run| run.len()).sum::<u64>();
-            for extent in slot.bad.iter() {
+            let open = slot.fetched.open().total_bytes();
+            meter.read_bytes += piece.runs.iter().map(|run| run.len()).sum::<u64>() - open;
+            for extent in slot.fetched.bad.iter() {
                 bad.insert(extent);
                 meter.unreadable(extent);
             }
@@ -73,12 +78,12 @@ impl ToStore<'_> {
                 writer.checkpoint().map_err(fault)?;
                 saved = Instant::now();
             }
-            meter.advance(piece.wanted_bytes(), piece.window.end());
+            meter.advance(piece.wanted_bytes() - open, piece.window.end());
             Ok(())
         };
         let pieces = pieces(&todo, u64::from(head.chunk_size));
         let copied = run(
-            pieces,
+            pieces.take_while(|_| !self.trouble.is_raised()),
             self.slots(&head),
             self.tuning.threads,
             &stages,
@@ -90,14 +95,17 @@ impl ToStore<'_> {
             let _ = writer.checkpoint();
         }
         copied?;
-        free_up_to(writer, head.geometry.size_bytes).map_err(fault)
+        match self.trouble.is_raised() {
+            true => Ok(()),
+            false => free_up_to(writer, head.geometry.size_bytes).map_err(fault),
+        }
     }
 
     fn slots(&self, head: &Head) -> Vec<Slot> {
         let length = usize::try_from(head.chunk_size).expect("a chunk fits in memory");
         let slot = || Slot {
             buffer: Buffer::new(length),
-            bad: ExtentMap::new(),
+            fetched: Fetched::default(),
             encoded: Encoded::default(),
         };
         std::iter::repeat_with(slot)
@@ -115,7 +123,10 @@ impl ToStore<'_> {
         let start = piece.window.start();
         let cell = Extent::new(start, head.cell_len(start)).expect("a piece lies on the disk");
         let wanted: ExtentMap = piece.wanted.iter().copied().collect();
-        let states = States::of(cell, &wanted, &slot.bad);
+        let mut states = States::of(cell, &wanted, &slot.fetched.bad);
+        for extent in slot.fetched.open().iter() {
+            states.set(cell, extent, State::NotTried);
+        }
         let kept = encoders
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -10,8 +10,6 @@ use crate::map::{Map, Status};
 
 /// The classes, most wanted first.
 pub const METADATA: usize = 0;
-pub const USED: usize = 1;
-pub const UNKNOWN: usize = 2;
 pub const FREE: usize = 3;
 
 /// Which of the bytes that are still to be read.
@@ -215,10 +213,6 @@ impl Ground {
 
     pub fn failed(&self) -> &ExtentMap {
         &self.map.non_trimmed
-    }
-
-    pub fn bad(&self) -> &ExtentMap {
-        &self.map.bad
     }
 
     pub fn class(&self, class: usize) -> &ExtentMap {

@@ -72,14 +72,14 @@ impl Stages {
     }
 
     pub fn everything(&mut self) {
-        self.to_the_end(Pass::Trim);
+        self.until_the_end(Pass::Trim);
     }
 
     pub fn retry(&mut self) {
-        self.to_the_end(Pass::Retry);
+        self.until_the_end(Pass::Retry);
     }
 
-    fn to_the_end(&mut self, pass: Pass) {
+    fn until_the_end(&mut self, pass: Pass) {
         self.steps.push_back(Step::Wake);
         for class in METADATA..=FREE {
             self.steps.push_back(Step::Trim(class, pass));

@@ -11,13 +11,16 @@ use super::refusal::Refusal;
 use super::{Afterwards, StateFile};
 use crate::host::Disk;
 use crate::identity::{Fingerprint, Identity};
+use crate::journal;
 use crate::map::Map;
-use crate::mapfile::{self, Ends, Subject};
+use crate::mapfile::{self, Ends, MapFile, Subject};
 use crate::permit::Target;
 use crate::request::Options;
 
 /// Written last and zero until then.
 const HEAD_BYTES: u64 = 1 << 20;
+/// Room of a table in it, which a larger destination has of its own.
+const TABLE_BYTES: u64 = 64 << 10;
 /// Places that are compared before a disk is believed to have what a map says.
 const SAMPLES: u64 = 64;
 const SAMPLE_BYTES: u64 = 4096;
@@ -184,16 +187,7 @@ impl Survey<'_> {
             }
         };
         let read = mapfile::read(&bytes, from.geometry.size_bytes);
-        let read = read.and_then(|file| match file.ends {
-            Some(before) => same(&before, ends, onto).map(|()| (file.map, before)),
-            None => {
-                self.warnings.push(format!(
-                    "the map file {} does not say of which disks it is; what it calls finished is believed",
-                    path.display()
-                ));
-                Ok((file.map, ends.clone()))
-            }
-        });
+        let read = read.and_then(|file| self.between(file, path, ends, onto));
         // The destination it tells of is gone, and so is what it had.
         let onto = match &read {
             Ok(_) => onto?,
@@ -222,20 +216,52 @@ impl Survey<'_> {
         Some((map, before))
     }
 
-    /// A disk that was only half written has no first MiB yet and has what was written; one that was used
-    /// otherwise since has a table, or other content.
+    /// The map and between what it is, if that is what this job is between.
+    fn between(
+        &mut self,
+        mut file: MapFile,
+        path: &Path,
+        ends: &Ends,
+        onto: Option<&Disk>,
+    ) -> Result<(Map, Ends), String> {
+        let Some(before) = file.ends else {
+            self.warnings.push(format!(
+                "the map file {} does not say of which disks it is; what it calls finished is believed",
+                path.display()
+            ));
+            return Ok((file.map, ends.clone()));
+        };
+        same(&before, ends, onto)?;
+        self.replay(path, &before, &mut file.map);
+        Ok((file.map, before))
+    }
+
+    /// What the journal beside a map has since, if it is of the same disks.
+    fn replay(&self, path: &Path, ends: &Ends, map: &mut Map) {
+        // Without it a little is read once more; that is no reason to stop.
+        if let Ok(Some(bytes)) = self.host.read_state(&journal::beside(path))
+            && journal::owner(&bytes).is_some_and(|owner| owner.as_ref() == Ok(ends))
+        {
+            journal::replay(&bytes, map);
+        }
+    }
+
+    /// A disk that was only half written has no first MiB yet and has what was written; one that was finished but
+    /// for what was left untried has that of the source, beside its own table. One that was used otherwise since
+    /// has another, or other content.
     fn still_there(&self, map: &Map, from: &From<'_>, onto: &Disk) -> bool {
         let Ok(written) = self.host.open_source(&onto.identity) else {
             return false;
         };
         let head = onto.geometry.size_bytes.min(HEAD_BYTES);
         let empty = read_vec(&*written, 0, head).is_ok_and(|head| head.iter().all(|b| *b == 0));
+        let beside_the_table = Extent::between(TABLE_BYTES, head);
         let same = |sample: Extent| {
             let read = |side: &dyn BlockSource| read_vec(side, sample.start(), sample.len()).ok();
             // What the source cannot give a second time says nothing.
             read(from.bytes).is_none_or(|wanted| read(&*written) == Some(wanted))
         };
-        empty && samples(&map.finished).into_iter().all(same)
+        (empty || beside_the_table.is_none_or(same)) && samples(&map.finished).into_iter().all(same)
     }
 }
 

@@ -5,7 +5,9 @@ use std::fmt;
 use disk::extent::ExtentMap;
 use disk::size::Size;
 
-use crate::report::{DamagedFile, DiskReport, DiskRole, FilesystemRead, Outcome, Report, Verified};
+use crate::report::{
+    DamagedFile, DiskReport, DiskRole, FilesystemRead, Outcome, Report, Rescued, Verified,
+};
 
 /// Most places and files that are listed one by one.
 const LISTED: usize = 20;
@@ -41,7 +43,11 @@ impl fmt::Display for Report {
         for filesystem in &self.filesystems {
             writeln!(f, "  read from the copy: {filesystem}")?;
         }
+        if let Some(rescued) = &self.rescue {
+            writeln!(f, "  {rescued}")?;
+        }
         places(f, "unreadable", &self.unreadable)?;
+        places(f, "not tried", &self.untried)?;
         for file in self.files.iter().take(LISTED) {
             writeln!(f, "    in {file}")?;
         }
@@ -86,6 +92,27 @@ fn places(f: &mut fmt::Formatter<'_>, what: &str, extents: &ExtentMap) -> fmt::R
         writeln!(f, "    and {} more", extents.count() - LISTED)?;
     }
     Ok(())
+}
+
+impl fmt::Display for Rescued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the source is failing: {} reads around its bad places, {} of them failed",
+            self.reads, self.bad_reads
+        )?;
+        if self.next_hour_bytes > 0 {
+            write!(
+                f,
+                "; another hour would bring about {}",
+                Size(self.next_hour_bytes)
+            )?;
+        }
+        for area in self.left.iter().take(LISTED) {
+            write!(f, "\n    left: {area}")?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for DamagedFile {

@@ -261,7 +261,7 @@ pub fn run_watched(
     job::run_tuned(&consented(plan), host, monitor, cancel, tuning())
 }
 
-/// Cancels at the given piece.
+/// Cancels at the given piece, or read of a rescue.
 #[derive(Debug)]
 pub struct CancelAt<'a> {
     pub cancel: &'a Cancel,
@@ -271,7 +271,7 @@ pub struct CancelAt<'a> {
 impl Monitor for CancelAt<'_> {
     fn event(&self, event: Event) {
         use std::sync::atomic::Ordering;
-        if let Event::Progress(_) = event
+        if let Event::Progress(_) | Event::Standing(_) = event
             && self.left.fetch_sub(1, Ordering::Relaxed) == 1
         {
             self.cancel.cancel();
