@@ -78,7 +78,7 @@ impl Shape {
         });
         let free = untouched(&at.join("back.img"));
         assert!(
-            free > (self.size_mib << 20) / 20,
+            free > (self.size_mib << 20) / 100,
             "{}: free space was written too: {free} bytes are as they were",
             self.mkfs
         );
