@@ -24,6 +24,7 @@ pub mod plan;
 pub mod report;
 pub mod request;
 pub mod serve;
+pub mod simulate;
 mod state;
 pub mod transport;
 pub mod unlock;

@@ -164,7 +164,14 @@ const FLOORS: &[&[&str]] = &[
         "host", "permit", "map", "report", "identity", "event", "state", "mapfile", "request",
         "files", "clock", "unlock", "limits", "journal", "careful", "passes",
     ],
-    &["plan", "inventory", "linux", "fake", "transport"],
+    &[
+        "plan",
+        "inventory",
+        "linux",
+        "fake",
+        "transport",
+        "simulate",
+    ],
     &["job", "serve"],
 ];
 

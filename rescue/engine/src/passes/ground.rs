@@ -8,7 +8,7 @@ use disk::geometry::Geometry;
 use super::{Account, Answer, Ask, Classes, Errors, Held, MOST, TOUCH, Why};
 use crate::map::{Map, Status};
 
-/// The classes, most wanted first.
+/// The classes, most wanted first; used and unknown stand between.
 pub const METADATA: usize = 0;
 pub const FREE: usize = 3;
 

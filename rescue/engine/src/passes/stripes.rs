@@ -124,39 +124,36 @@ impl Stripes {
             return Advice::Until(u64::MAX);
         };
         let margin = self.margin(&model);
-        while at as f64 >= model.far(self.index) + margin {
-            self.index += 1.0;
-            self.since = self.since.saturating_add(1);
-        }
-        let low = place(model.near(self.index) - margin);
-        match Extent::between(low, place(model.far(self.index) + margin)) {
-            _ if self.since >= self.every => Advice::Until(u64::MAX),
-            Some(stripe) if low <= at => {
-                self.index += 1.0;
-                self.since = self.since.saturating_add(1);
-                Advice::Hold(stripe)
+        while self.since < self.every {
+            let low = place(model.near(self.index) - margin);
+            let high = place(model.far(self.index) + margin);
+            if at < low {
+                return Advice::Until(low);
             }
-            _ => Advice::Until(low.max(at)),
+            (self.index, self.since) = (self.index + 1.0, self.since + 1);
+            if let Some(rest) = Extent::between(at, high) {
+                return Advice::Hold(rest);
+            }
         }
+        Advice::Until(u64::MAX)
     }
 
     pub fn hint(&self, error: u64) -> Option<Hint> {
         let model = self.model?;
         let margin = self.margin(&model);
-        let distance = model.distance(self.index);
-        [self.index, self.index - 1.0]
-            .into_iter()
-            .find_map(|index| {
-                let (near, far) = (model.near(index), model.far(index) + margin);
-                let error = error as f64;
-                let at_begin = (error - near).abs() < 0.1 * distance && error < far;
-                let inside = error > near && error < far + 0.1 * distance;
-                (at_begin || inside).then_some(Hint {
-                    behind: place(far.max(error + 0.02 * distance)),
-                    begin: (!at_begin).then_some(place(near)),
-                    distance: place(distance),
-                })
+        let error = error as f64;
+        let nearest = model.index(error);
+        let distance = model.distance(nearest);
+        [nearest, nearest - 1.0].into_iter().find_map(|index| {
+            let (near, far) = (model.near(index), model.far(index) + margin);
+            let at_begin = (error - near).abs() < 0.1 * distance && error < far;
+            let inside = error > near && error < far + 0.1 * distance;
+            (at_begin || inside).then_some(Hint {
+                behind: place(far.max(error + 0.02 * distance)),
+                begin: (!at_begin).then_some(place(near)),
+                distance: place(distance),
             })
+        })
     }
 
     /// A run of errors was measured. True when stripes are foretold from it for the first time.
@@ -268,8 +265,8 @@ impl Stripes {
         let y0 = pairs.iter().map(|(_, y, w)| y * w).sum::<f64>() / weight;
         let xx: f64 = pairs.iter().map(|(x, _, w)| w * (x - x0) * (x - x0)).sum();
         let xy: f64 = pairs.iter().map(|(x, y, w)| w * (x - x0) * (y - y0)).sum();
-        let slope = if pairs.len() >= 3 && xx > 0.0 {
-            (xy / xx).clamp(-0.01, 0.01)
+        let slope = if pairs.len() >= 5 && xx > 0.0 {
+            (xy / xx).clamp(-0.002, 0.002)
         } else {
             0.0
         };

@@ -155,9 +155,7 @@ impl Sweep {
             match stripes.advice(start) {
                 Advice::Hold(stripe) => {
                     let stripe = stripe.aligned_out(ground.sector(), ground.size());
-                    let Some(stripe) = stripe.filter(|stripe| stripe.end() > start) else {
-                        continue;
-                    };
+                    let Some(stripe) = stripe else { continue };
                     ground.hold_stripe(stripe);
                     self.at = stripe.end();
                 }
