@@ -5,6 +5,9 @@
 mod boot;
 mod files;
 mod index;
+mod log_changes;
+mod log_pages;
+mod log_records;
 mod logfile;
 mod mft;
 mod record;
@@ -14,12 +17,14 @@ mod stream;
 mod used;
 mod volume;
 
+use crate::extent::ExtentMap;
 use crate::fs::tree::TreeError;
 use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
 use boot::{Boot, Found, Origin};
 use logfile::Journal;
 use mft::Volume;
+use used::Strays;
 
 pub const READER: Reader = Reader {
     name: "ntfs",
@@ -100,9 +105,14 @@ impl Seen {
         }
         self.hibernated = self.sleeps(&volume)?;
         let journal = logfile::journal(&volume)?;
-        if let Journal::Open(why) = journal {
-            // What the journal holds may be in no record and in no bitmap yet.
-            return Ok(self.whole(why));
+        match &journal {
+            Journal::Closed | Journal::Emptied => {}
+            Journal::Unclear(why) => return Ok(self.whole(*why)),
+            // What Windows keeps in its memory may be in no record, in no bitmap and not in the journal either.
+            Journal::Open { .. } if self.hibernated => {
+                return Ok(self.whole("its journal was not closed, and Windows sleeps"));
+            }
+            Journal::Open { .. } => {}
         }
         let mapped = used::by_bitmap(&volume)?;
         if mapped.contradicted {
@@ -118,7 +128,32 @@ impl Seen {
                 extents: mapped.extents,
             });
         }
-        let (extents, added) = used::add_files(&volume, mapped.extents)?;
+        self.union(&volume, &journal, mapped.extents)
+    }
+
+    /// With the runs of every file, and with what a journal names that is still to be replayed.
+    fn union(
+        &mut self,
+        volume: &Volume<'_>,
+        journal: &Journal,
+        known: ExtentMap,
+    ) -> Result<Used, TreeError> {
+        let mut strays = Strays::new(known, volume.boot.cluster);
+        if let Journal::Open { log, area } = journal {
+            match log_changes::add(volume, log, *area, &mut strays) {
+                Ok(()) => {}
+                Err(TreeError::Damaged(why) | TreeError::Unsupported(why)) => {
+                    return Ok(self.whole(format!("its journal was not closed, and {why}")));
+                }
+                Err(error) => return Err(error),
+            }
+            let added = strays.added();
+            self.note(format!(
+                "its journal was not closed: what it names is kept too, {added} bytes that its bitmap calls free"
+            ));
+        }
+        used::add_files(volume, &mut strays)?;
+        let added = strays.added();
         if added > 0 {
             self.note(format!(
                 "its files use {added} bytes that its bitmap calls free"
@@ -130,7 +165,7 @@ impl Seen {
             } else {
                 Basis::Union
             },
-            extents,
+            extents: strays.finish(),
         })
     }
 

@@ -199,7 +199,8 @@ impl Verdict {
             self.fault(format!("its UUID is {ours:?}, not {:?}", facts.get("UUID")));
         }
         let label = facts.get("LABEL").map(|label| text(&unescaped(label)));
-        if filesystem.label != label {
+        // libblkid names no label of APFS.
+        if filesystem.label != label && filesystem.kind != "apfs" {
             self.fault(format!(
                 "its label is {:?}, not {label:?}",
                 filesystem.label

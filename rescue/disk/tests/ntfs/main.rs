@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
 
 mod hostile;
+mod journal;
+#[path = "../made/ntfs_log.rs"]
+mod log;
 #[path = "../made/mod.rs"]
 mod made;
 #[path = "../made/ntfs.rs"]

@@ -3,6 +3,7 @@
 //! After the Linux-NTFS project's documentation of $LogFile and `struct RESTART_HDR` of the kernel's
 //! `fs/ntfs3/fslog.c`.
 
+use super::log_pages::Area;
 use super::mft::{DATA, Volume};
 use super::record::{What, mend};
 use super::stream::{Stream, Value};
@@ -15,14 +16,16 @@ const EMPTY_LEN: u64 = 16 << 10;
 const VOLUME_IS_CLEAN: u16 = 2;
 const NO_CLIENT: u16 = 0xFFFF;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Journal {
     /// Windows closed it: records and bitmap are up to date.
     Closed,
     /// Filled with ones, as formatting and drivers without a journal leave it: it says nothing.
     Emptied,
-    /// It may hold changes that are not in the records yet; the text says what was seen.
-    Open(&'static str),
+    /// It may hold changes that are not in the records yet.
+    Open { log: Stream, area: Area },
+    /// The same, and it cannot be followed; the text says what was seen.
+    Unclear(&'static str),
 }
 
 pub(super) fn journal(volume: &Volume<'_>) -> Result<Journal, TreeError> {
@@ -32,7 +35,7 @@ pub(super) fn journal(volume: &Volume<'_>) -> Result<Journal, TreeError> {
         return Err(TreeError::Damaged("its journal has no content"));
     };
     if stream.initialized < EMPTY_LEN {
-        return Ok(Journal::Open("its journal is too short"));
+        return Ok(Journal::Unclear("its journal is too short"));
     }
     let mut start = vec![0; usize::try_from(EMPTY_LEN).expect("it is small")];
     stream.read_at(volume.source, 0, &mut start)?;
@@ -43,22 +46,22 @@ pub(super) fn journal(volume: &Volume<'_>) -> Result<Journal, TreeError> {
         .u32(16)
         .filter(|page| page.is_power_of_two() && (512..=64 << 10).contains(page))
     else {
-        return Ok(Journal::Open("its journal has no restart page"));
+        return Ok(Journal::Unclear("its journal has no restart page"));
     };
     let pages = [0, 1].map(|at| restart(volume, &stream, at * u64::from(page), page));
     let [first, second] = pages;
     let (Some(first), Some(second)) = (first?, second?) else {
-        return Ok(Journal::Open("a restart page of its journal is damaged"));
+        return Ok(Journal::Unclear("a restart page of its journal is damaged"));
     };
     let newest = if second.lsn > first.lsn {
         second
     } else {
         first
     };
-    Ok(if newest.closed {
-        Journal::Closed
-    } else {
-        Journal::Open("its journal was not closed")
+    Ok(match (newest.closed, newest.area) {
+        (true, _) => Journal::Closed,
+        (false, Some(area)) => Journal::Open { log: stream, area },
+        (false, None) => Journal::Unclear("its journal was not closed, and has an unknown format"),
     })
 }
 
@@ -66,6 +69,7 @@ struct Restart {
     /// Grows with every change.
     lsn: u64,
     closed: bool,
+    area: Option<Area>,
 }
 
 /// `None` when the page is damaged.
@@ -84,6 +88,7 @@ fn restart(
         Some(Restart {
             lsn: fields.u64(area)?,
             closed: in_use == NO_CLIENT || flags & VOLUME_IS_CLEAN != 0,
+            area: Area::parse(&bytes, log),
         })
     }))
 }

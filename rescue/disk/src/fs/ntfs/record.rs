@@ -206,6 +206,11 @@ pub(super) struct Mapping<'a> {
 }
 
 impl<'a> Attribute<'a> {
+    /// One that stands alone.
+    pub fn alone(bytes: &'a [u8]) -> Option<Attribute<'a>> {
+        Attribute::parse(Fields(bytes), 0).map(|(attribute, _)| attribute)
+    }
+
     /// The attribute at `at` and its length.
     fn parse(fields: Fields<'a>, at: usize) -> Option<(Attribute<'a>, usize)> {
         let len = usize::try_from(fields.u32(at.checked_add(4)?)?).ok()?;

@@ -66,7 +66,7 @@ pub(super) fn by_bitmap(volume: &Volume<'_>) -> Result<Mapped, TreeError> {
 }
 
 /// The content of $Bitmap, checked to say something of every cluster.
-fn bitmap(volume: &Volume<'_>) -> Result<Value, TreeError> {
+pub(super) fn bitmap(volume: &Volume<'_>) -> Result<Value, TreeError> {
     let record = volume.record(BITMAP_RECORD)?;
     if !record.in_use() || record.base().is_some() {
         return Err(TreeError::Damaged("the record of its bitmap is not in use"));
@@ -128,20 +128,11 @@ fn read_or_used(
     Ok((bytes, lost))
 }
 
-/// Adds the clusters of every file to a map, and says how many bytes were not in it.
+/// Adds the clusters of every file to a map.
 ///
 /// Every record ever written is looked at, so the file table must be sound as a whole: an error means that the
 /// map proves nothing.
-pub(super) fn add_files(
-    volume: &Volume<'_>,
-    known: ExtentMap,
-) -> Result<(ExtentMap, u64), TreeError> {
-    let mut strays = Strays {
-        known,
-        found: Vec::new(),
-        added: 0,
-        unit: volume.boot.cluster,
-    };
+pub(super) fn add_files(volume: &Volume<'_>, strays: &mut Strays) -> Result<(), TreeError> {
     let records = volume.records();
     let per_piece = PIECE / volume.boot.record;
     let mut number = 0;
@@ -169,12 +160,11 @@ pub(super) fn add_files(
         }
         number += count;
     }
-    strays.settle();
-    Ok((strays.known, strays.added))
+    Ok(())
 }
 
-/// Clusters of files that are not in the map yet.
-struct Strays {
+/// Clusters that are in use and not in the map yet.
+pub(super) struct Strays {
     known: ExtentMap,
     found: Vec<Extent>,
     added: u64,
@@ -182,6 +172,40 @@ struct Strays {
 }
 
 impl Strays {
+    pub fn new(known: ExtentMap, unit: u64) -> Strays {
+        Strays {
+            known,
+            found: Vec::new(),
+            added: 0,
+            unit,
+        }
+    }
+
+    pub fn add(&mut self, start: u64, len: u64) {
+        let extent = Extent::new(start, len).filter(|extent| !self.known.covers(*extent));
+        let Some(extent) = extent else { return };
+        match self.found.last_mut() {
+            Some(last) if last.end() == extent.start() => {
+                *last = Extent::between(last.start(), extent.end()).unwrap_or(extent);
+            }
+            _ => self.found.push(extent),
+        }
+        if self.found.len() >= STRAY_LIMIT {
+            self.settle();
+        }
+    }
+
+    /// How many bytes were not in the map, since this was asked last.
+    pub fn added(&mut self) -> u64 {
+        self.settle();
+        std::mem::take(&mut self.added)
+    }
+
+    pub fn finish(mut self) -> ExtentMap {
+        self.settle();
+        self.known
+    }
+
     fn take<B: AsRef<[u8]>>(
         &mut self,
         record: &Record<B>,
@@ -196,16 +220,9 @@ impl Strays {
             };
             for run in runs(mapping, volume.boot.clusters) {
                 let run = run?;
-                // The place was checked to lie in the volume, whose size in bytes fits.
-                let extent = run
-                    .place
-                    .and_then(|place| Extent::new(place * self.unit, run.len * self.unit));
-                let Some(extent) = extent.filter(|extent| !self.known.covers(*extent)) else {
-                    continue;
-                };
-                self.found.push(extent);
-                if self.found.len() >= STRAY_LIMIT {
-                    self.settle();
+                if let Some(place) = run.place {
+                    // It was checked to lie in the volume, whose size in bytes fits.
+                    self.add(place * self.unit, run.len * self.unit);
                 }
             }
         }
