@@ -5,6 +5,7 @@
 mod apfs;
 mod array;
 mod bits;
+mod blank;
 mod btrfs;
 mod exfat;
 mod ext;
@@ -13,9 +14,11 @@ mod fat;
 mod gather;
 mod hfsplus;
 mod locked;
+mod look;
 mod named;
 mod ntfs;
 mod overlay;
+mod parts;
 mod reiserfs;
 mod swap;
 pub mod tree;
@@ -25,6 +28,9 @@ mod zfs;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use look::{Seen, look};
+pub use parts::Parts;
 
 use crate::extent::ExtentMap;
 use crate::source::{BlockSource, ReadError};
@@ -46,6 +52,12 @@ pub struct Filesystem {
     pub size_bytes: u64,
     pub state: State,
     pub used: Used,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub parts: Box<Parts>,
+}
+
+fn is_empty(parts: &Parts) -> bool {
+    *parts == Parts::default()
 }
 
 /// In what state its last user left a filesystem.
@@ -148,74 +160,13 @@ pub const READERS: &[Reader] = &[
 
 /// What stands on a partition, by the first reader that knows it.
 ///
-/// All of them look: where a second one knows the bytes too, or one could not read what it had to, nothing is
-/// proven free, because the first may have found only the remnant of an older filesystem.
+/// All of them look: where a second one knows the bytes too, nothing is proven free, because the first may have
+/// found only the remnant of an older filesystem. Where one cannot see whether its signature is there, its place is
+/// kept.
 pub fn recognise(
     source: &dyn BlockSource,
 ) -> Result<Option<(&'static Reader, Filesystem)>, ReadError> {
-    Ok(look(source)?.map(|mut seen| {
-        if let Some(doubt) = seen.doubt {
-            seen.filesystem.used = Used::Whole(doubt);
-        }
-        (seen.reader, seen.filesystem)
-    }))
-}
-
-/// What the first reader that knows the bytes says of them, and what speaks against it.
-pub(crate) struct Seen {
-    pub reader: &'static Reader,
-    pub filesystem: Filesystem,
-    /// Why nothing may be called free, whatever the reader says.
-    pub doubt: Option<String>,
-}
-
-pub(crate) fn look(source: &dyn BlockSource) -> Result<Option<Seen>, ReadError> {
-    // The bytes before such a superblock are those of the array, which is looked at by itself: what they look
-    // like is no doubt.
-    match array::linux_behind(source) {
-        Ok(Some(filesystem)) => {
-            return Ok(Some(Seen {
-                reader: &named::READER,
-                filesystem,
-                doubt: None,
-            }));
-        }
-        Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
-        // A place that cannot be read is met again below.
-        Ok(None) | Err(_) => {}
-    }
-    let mut found: Option<Seen> = None;
-    let mut trouble = None;
-    for reader in READERS {
-        match (reader.read)(source) {
-            Ok(None) => {}
-            Ok(Some(filesystem)) => match &mut found {
-                None => {
-                    found = Some(Seen {
-                        reader,
-                        filesystem,
-                        doubt: None,
-                    });
-                }
-                Some(first) => {
-                    first.doubt = Some(format!(
-                        "it looks like {} and like {}",
-                        first.filesystem.kind, filesystem.kind
-                    ));
-                }
-            },
-            Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
-            Err(error) => trouble = trouble.or(Some(error)),
-        }
-    }
-    match (found, trouble) {
-        (Some(mut seen), Some(error)) => {
-            seen.doubt = Some(error.to_string());
-            Ok(Some(seen))
-        }
-        (None, Some(error)) => Err(error),
-        (found, None) => Ok(found),
-    }
+    Ok(look(source)?.map(Seen::judged))
 }
 
 /// The reader of a kind of filesystem.

@@ -1,9 +1,11 @@
 //! Everything on a disk in one tree, and which of its bytes are in use.
 
+mod classes;
 mod content;
 
 use serde::{Deserialize, Serialize};
 
+pub use classes::Classes;
 pub use content::{Content, Visit, Visited};
 
 use crate::extent::{Extent, ExtentMap};
@@ -194,11 +196,16 @@ fn believed(
         content.make_whole("the partition table cannot be trusted");
     }
     let place = format!("partition {}", partition.number);
-    note_whole(&place, &content, notes);
+    note(&place, &content, notes);
     content
 }
 
-/// Says what is kept whole; of the unknown its own text does.
+/// Says what is kept whole, of the unknown its own text does, and what was read from a backup.
+fn note(place: &str, content: &Content, notes: &mut Vec<String>) {
+    notes.extend(content.notes().map(|note| format!("{place}: {note}")));
+    note_whole(place, content, notes);
+}
+
 fn note_whole(place: &str, content: &Content, notes: &mut Vec<String>) {
     if let (Content::Filesystem(_) | Content::Layer(_), Some(why)) = (content, content.whole()) {
         notes.push(format!("{place} is kept whole: {why}"));
@@ -249,7 +256,7 @@ fn undivided(
         // A partition table may have been there; what looks like a filesystem may be a remnant.
         content.make_whole("the first sector of the disk cannot be read");
     }
-    note_whole("the disk", &content, notes);
+    note("the disk", &content, notes);
     Ok(vec![Region {
         extent,
         owner: Owner::Disk(content),

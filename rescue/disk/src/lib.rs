@@ -12,6 +12,7 @@ pub mod geometry;
 pub mod layer;
 pub mod layout;
 pub mod memory;
+pub mod record;
 pub mod size;
 pub mod source;
 pub mod systems;

@@ -77,6 +77,25 @@ fn is_dealt_out(layout: &Layout, size: u64) {
     }
     assert_eq!(at, size);
     assert!(layout.used().end() <= size);
+    is_tiled(layout, size);
+}
+
+/// Metadata, used, unknown and free have every byte exactly once.
+fn is_tiled(layout: &Layout, size: u64) {
+    let classes = layout.classes();
+    let all = [
+        &classes.metadata,
+        &classes.used,
+        &classes.unknown,
+        &classes.free,
+    ];
+    let union = all
+        .iter()
+        .fold(ExtentMap::new(), |union, class| union.union(class));
+    assert_eq!(union, ExtentMap::whole(size));
+    let total: u64 = all.iter().map(|class| class.total_bytes()).sum();
+    assert_eq!(total, size);
+    assert_eq!(classes.free, layout.used().complement(size));
 }
 
 fn owners(layout: &Layout) -> Vec<(u64, String)> {
@@ -135,6 +154,20 @@ fn every_byte_of_a_disk_has_its_owner() {
     assert!(matches!(owner(MIB), Owner::Partition { partition, .. } if partition.number == 1));
     assert_eq!(layout.owner_of(SIZE), None);
     assert_eq!(layout.partitions().count(), 3);
+    let classes = layout.classes();
+    // Both tables, the boot sector, the tables of FAT and the header of swap are read first; the gap before the
+    // first partition may hold a boot loader; of the third partition and the gap behind it nobody knows.
+    for start in [0, SIZE - 33 * 512, MIB, MIB + 2048, 41 * MIB] {
+        assert!(
+            classes.metadata.covers(Extent::new(start, 512).unwrap()),
+            "{start}"
+        );
+    }
+    assert!(classes.used.covers(Extent::between(34 * 512, MIB).unwrap()));
+    let unknown = Extent::between(57 * MIB, SIZE - 33 * 512).unwrap();
+    assert_eq!(classes.unknown, [unknown].into_iter().collect());
+    assert!(classes.metadata.total_bytes() < MIB);
+    is_tiled(&layout, SIZE);
     let text = serde_json::to_string(&layout).unwrap();
     assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), layout);
 }
@@ -286,6 +319,32 @@ fn without_its_first_sector_a_disk_without_a_table_is_whole() {
     assert_eq!(layout(&source).used(), ExtentMap::whole(SIZE));
 }
 
+/// Where another kind would have its signature nothing can be read: XFS keeps its map, and the place.
+#[test]
+fn a_signature_that_cannot_be_read_does_not_make_a_proven_filesystem_whole() {
+    let file = blank(320 * MIB);
+    let path = file.path().to_str().unwrap();
+    run("mkfs.xfs", "xfsprogs", &["-q", path], "");
+    let sound = layout(&open(&file)).used();
+    assert!(sound.total_bytes() < 100 * MIB);
+    // Of btrfs, of ISO 9660, of VMFS, and of an array at the end.
+    for at in [64 << 10, 32 << 10, MIB, 320 * MIB - 1024] {
+        let bad = Extent::new(at, 512).unwrap();
+        let layout = layout(&BadPlaces {
+            source: open(&file),
+            bad: [bad].into_iter().collect(),
+        });
+        let mut wanted = sound.clone();
+        wanted.insert(bad);
+        assert_eq!(layout.used(), wanted, "{at}");
+        assert!(
+            layout.notes.iter().any(|note| note.contains("signatures")),
+            "{:?}",
+            layout.notes
+        );
+    }
+}
+
 #[test]
 fn linux_and_windows_are_known_by_their_folders() {
     let root = tempfile::tempdir().unwrap();
@@ -352,7 +411,7 @@ fn fat_of_a_mib() -> NamedTempFile {
 fn whatever_a_disk_says_every_byte_has_one_owner() {
     let disks = small_disks();
     let config = proptest::test_runner::Config::with_cases(made::cases(400));
-    proptest!(config, |(which in 0usize..2, hits in proptest::collection::vec((0usize..2048, any::<u8>()), 0..12), records in proptest::collection::vec((440usize..512, any::<u8>()), 0..6), boot in proptest::collection::vec((0usize..600, any::<u8>()), 0..4), fixed in any::<bool>(), cut in any::<Option<u16>>())| {
+    proptest!(config, |(which in 0usize..2, hits in proptest::collection::vec((0usize..2048, any::<u8>()), 0..12), records in proptest::collection::vec((440usize..512, any::<u8>()), 0..6), boot in proptest::collection::vec((0usize..600, any::<u8>()), 0..4), fixed in any::<bool>(), cut in any::<Option<u16>>(), bad in proptest::collection::vec((0u64..4096, 1u64..5), 0..5))| {
         let mut bytes = disks[which].clone();
         for (at, value) in hits {
             bytes[at] = value;
@@ -374,7 +433,10 @@ fn whatever_a_disk_says_every_byte_has_one_owner() {
             bytes.truncate(usize::from(cut) * 64);
         }
         let size = bytes.len() as u64;
-        let source = MemorySource::new(bytes);
+        let source = BadPlaces {
+            source: MemorySource::new(bytes),
+            bad: bad.into_iter().filter_map(|(at, count)| Extent::new(at * 512, count * 512)).collect(),
+        };
         let layout = Layout::read(&source).unwrap();
         is_dealt_out(&layout, size);
         if layout.table.as_ref().is_some_and(|table| !table.trusted) {

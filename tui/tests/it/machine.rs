@@ -213,6 +213,7 @@ fn filesystem(kind: &str, label: &str, size_bytes: u64, used: u64) -> Filesystem
             basis: Basis::Records,
             extents: vec![Extent::new(0, used).unwrap()].into(),
         },
+        parts: Box::default(),
     }
 }
 

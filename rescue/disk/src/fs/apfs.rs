@@ -69,6 +69,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         size_bytes: 0,
         state: State::Clean,
         used: Used::Whole(String::new()),
+        parts: Box::default(),
     };
     found.used = match judge(source, &head, &mut found) {
         Ok(used) => used,

@@ -48,6 +48,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         size_bytes: shape.map_or(0, |boot| boot.size_bytes),
         state: state(&region),
         used,
+        parts: Box::default(),
     }))
 }
 

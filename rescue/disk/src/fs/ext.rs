@@ -51,6 +51,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         size_bytes: shape.map_or(0, Superblock::size_bytes),
         state,
         used,
+        parts: Box::default(),
     }))
 }
 

@@ -78,6 +78,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         size_bytes,
         state,
         used,
+        parts: Box::default(),
     }))
 }
 

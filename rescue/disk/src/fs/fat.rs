@@ -37,6 +37,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         size_bytes: boot.size_bytes,
         state,
         used,
+        parts: Box::default(),
     }))
 }
 

@@ -70,6 +70,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         size_bytes: 0,
         state: State::Clean,
         used: Used::Whole(String::new()),
+        parts: Box::default(),
     };
     let mut notes = Vec::new();
     found.used = match judge(source, &sector, &mut found, &mut notes) {

@@ -99,5 +99,6 @@ fn locked(kind: &str, size_bytes: u64) -> Filesystem {
         size_bytes,
         state: State::Locked,
         used: Used::Whole("it is encrypted".into()),
+        parts: Box::default(),
     }
 }

@@ -237,5 +237,6 @@ pub(super) fn whole(kind: &str, size_bytes: u64) -> Filesystem {
         size_bytes,
         state: State::Clean,
         used: Used::Whole(format!("{kind} is not read by this program")),
+        parts: Box::default(),
     }
 }

@@ -54,6 +54,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
             (false, false) => State::Dirty(seen.notes.join("; ")),
         },
         used,
+        parts: Box::default(),
     }))
 }
 

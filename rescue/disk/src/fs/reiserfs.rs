@@ -58,6 +58,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         size_bytes: 0,
         state: State::Clean,
         used: Used::Whole(String::new()),
+        parts: Box::default(),
     };
     let mut notes = Vec::new();
     found.used = match judge(source, &raw, &mut found, &mut notes) {

@@ -90,6 +90,7 @@ fn describe(
             State::Clean
         },
         used,
+        parts: Box::default(),
     }
 }
 

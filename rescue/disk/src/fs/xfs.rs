@@ -95,6 +95,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
             false => State::Dirty(notes.join("; ")),
         },
         used,
+        parts: Box::default(),
     }))
 }
 

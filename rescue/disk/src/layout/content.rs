@@ -57,6 +57,21 @@ impl Content {
         }
     }
 
+    /// Takes places that cannot be read into what is used.
+    fn keep(&mut self, blind: &ExtentMap) {
+        match self {
+            Content::Filesystem(found) => found.keep(blind),
+            Content::Layer(layer) => layer.own = layer.own.union(blind),
+            Content::Unknown(_) => {}
+        }
+    }
+
+    /// What could not be read and what was read instead, of every filesystem on it.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        let notes = self.filesystems().into_iter().flat_map(|f| &f.parts.notes);
+        notes.map(String::as_str)
+    }
+
     /// The filesystem, or all of those on the volumes of a layer.
     pub fn filesystems(&self) -> Vec<&Filesystem> {
         match self {
@@ -189,6 +204,7 @@ impl Look<'_> {
                 Content::Filesystem(filesystem)
             }
         };
+        content.keep(&seen.blind);
         if let Some(doubt) = seen.doubt {
             content.make_whole(&doubt);
         }

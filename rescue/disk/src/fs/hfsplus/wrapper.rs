@@ -43,5 +43,6 @@ fn describe(fields: Fields<'_>, partition_bytes: u64) -> Option<Filesystem> {
         size_bytes: size,
         state: State::Clean,
         used: Used::Whole(why.into()),
+        parts: Box::default(),
     })
 }
