@@ -120,11 +120,14 @@ impl Approach {
         if self.part == Part::Holes {
             return Some(piece);
         }
-        // Of a stripe only the borders: its inside is expected to be dead.
+        // A stripe is touched at its borders only, unless what was read there was good: its inside is expected to
+        // be dead.
         let border = (work.area.len() / 16).clamp(2 * TOUCH, 1 << 20);
-        let near = piece.start() < work.area.start() + border;
-        let far = piece.end() + border > work.area.end();
-        let wanted = if work.side == From::Start { near } else { far };
+        let rest = work.walk.rest()?;
+        let wanted = match work.side {
+            From::Start => rest.start() > start || piece.start() < start + border,
+            From::End => rest.end() < work.area.end() || piece.end() + border > work.area.end(),
+        };
         wanted.then_some(piece)
     }
 

@@ -122,11 +122,11 @@ impl Ground {
         .max(self.sector)
     }
 
-    /// The first bytes at or behind `from` that are still to be read, at most `most` of them.
-    pub fn next(&self, class: usize, from: u64, most: u64, reach: Reach) -> Option<Extent> {
-        let mut at = from;
+    /// The first bytes of `area` that are still to be read, at most `most` of them.
+    pub fn next(&self, class: usize, area: Extent, most: u64, reach: Reach) -> Option<Extent> {
+        let mut at = area.start();
         loop {
-            let window = Extent::between(at, self.size)?;
+            let window = Extent::between(at, area.end())?;
             let piece = self.classes.get(class)?.within(window).next()?;
             at = piece.start();
             let mut end = piece.end().min(at.saturating_add(most));
@@ -135,6 +135,27 @@ impl Ground {
                 None => return Extent::between(at, end),
             }
         }
+    }
+
+    /// From here to the end of the disk.
+    pub fn behind(&self, at: u64) -> Option<Extent> {
+        Extent::between(at, self.size)
+    }
+
+    /// All of `area` that is still to be read, in disk order.
+    pub fn open(
+        &self,
+        class: usize,
+        area: Extent,
+        reach: Reach,
+    ) -> impl Iterator<Item = Extent> + '_ {
+        let mut at = area.start();
+        std::iter::from_fn(move || {
+            let rest = Extent::between(at, area.end())?;
+            let piece = self.next(class, rest, rest.len(), reach)?;
+            at = piece.end();
+            Some(piece)
+        })
     }
 
     /// Where what covers `at` ends; otherwise `end` is brought down to where the next begins.
@@ -174,23 +195,16 @@ impl Ground {
 
     /// The last bytes of `floor..top` that are still to be read, at most `most`.
     pub fn previous(&self, class: usize, area: Extent, most: u64, reach: Reach) -> Option<Extent> {
-        let mut top = area.end();
-        while top > area.start() {
-            let low = area.start().max(top.saturating_sub(most));
-            let (mut at, mut last) = (low, None);
-            while let Some(piece) = self.next(class, at, top - at, reach)
-                && piece.start() < top
-            {
-                at = piece.end().min(top);
-                last = Extent::between(piece.start(), at);
-                if at >= top {
-                    break;
-                }
+        let (mut top, mut wide) = (area.end(), most);
+        while let Some(window) = Extent::between(area.start().max(top.saturating_sub(wide)), top) {
+            if let Some(piece) = self.open(class, window, reach).last() {
+                let low = piece
+                    .end()
+                    .saturating_sub(most)
+                    .next_multiple_of(self.sector);
+                return Extent::between(low.clamp(piece.start(), piece.end() - 1), piece.end());
             }
-            if last.is_some() {
-                return last;
-            }
-            top = low;
+            (top, wide) = (window.start(), wide.saturating_mul(2));
         }
         None
     }
@@ -334,11 +348,8 @@ impl Ground {
         if !self.exact() {
             return; // There `/` says "single sectors only".
         }
-        let mut at = extent.start();
-        while let Some(piece) = self.next(class, at, extent.end().saturating_sub(at), Reach::Left)
-            && piece.start() < extent.end()
-        {
-            at = piece.end();
+        let open: Vec<Extent> = self.open(class, extent, Reach::Left).collect();
+        for piece in open {
             if !self.map.non_scraped.covers(piece) {
                 self.map.set(piece, Status::NonScraped);
             }

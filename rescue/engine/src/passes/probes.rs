@@ -125,9 +125,8 @@ impl Probes {
                     }
                 }
                 Some(Work::Scrape { hole, at }) => {
-                    let most = hole.area.end().saturating_sub(at);
-                    let piece = ground.next(self.class, at, most, self.reach);
-                    match piece.filter(|piece| piece.start() < hole.area.end()) {
+                    let rest = Extent::between(at, hole.area.end());
+                    match rest.and_then(|rest| ground.next(self.class, rest, TOUCH, self.reach)) {
                         Some(piece) => return Some((piece, Pass::Scrape)),
                         None => self.work = None,
                     }
@@ -241,7 +240,7 @@ impl Probes {
             }
             return;
         }
-        let Some(first) = ground.next(self.class, hole.area.start(), TOUCH, self.reach) else {
+        let Some(first) = ground.next(self.class, hole.area, TOUCH, self.reach) else {
             return;
         };
         let Some(area) = Extent::between(first.start(), hole.area.end()) else {
@@ -257,10 +256,9 @@ impl Probes {
         let sector = ground.sector();
         let middle = (area.start() + area.len() / 2) / sector * sector;
         let touch = TOUCH.max(sector);
-        let piece = ground
-            .next(self.class, middle, touch, self.reach)
-            .filter(|piece| piece.start() < area.end());
-        let piece = piece.unwrap_or(first).intersect(area);
+        let upper = Extent::between(middle, area.end());
+        let piece = upper.and_then(|upper| ground.next(self.class, upper, touch, self.reach));
+        let piece = Some(piece.unwrap_or(first));
         let hole = Hole { area, ..hole };
         self.work = piece.map(|piece| Work::Touch { hole, piece });
     }

@@ -119,6 +119,12 @@ impl Stripes {
             .filter_map(|mark| Extent::between(place(mark.near), place(mark.far)))
     }
 
+    /// How long the last run was, while nothing is foretold yet.
+    pub fn last_length(&self) -> Option<u64> {
+        let last = self.marks.last().filter(|_| self.model.is_none())?;
+        Some(place(last.far - last.near))
+    }
+
     pub fn advice(&mut self, at: u64) -> Advice {
         let Some(model) = self.model else {
             return Advice::Until(u64::MAX);
@@ -177,6 +183,10 @@ impl Stripes {
             index = last.index + 1.0;
             if let Some(before) = self.marks.len().checked_sub(2).map(|at| self.marks[at]) {
                 let distance = (last.near - before.near) / (last.index - before.index);
+                if far - near > 0.8 * distance && last.far - last.near < 0.4 * distance {
+                    // More than one stripe: what lay between was jumped over.
+                    return false;
+                }
                 let times = (near - last.near) / distance;
                 if (times - times.round()).abs() > 0.12 || times.round() < 1.0 {
                     // Not the distance of the two before: it is counted from the last one again.

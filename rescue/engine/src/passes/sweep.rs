@@ -94,7 +94,10 @@ impl Sweep {
                 }
                 Phase::Leave(leave) => {
                     let from = leave.from.saturating_add(leave.step);
-                    match ground.next(self.class, from, TOUCH, Reach::Fresh) {
+                    let ahead = ground.behind(from);
+                    match ahead
+                        .and_then(|ahead| ground.next(self.class, ahead, TOUCH, Reach::Fresh))
+                    {
                         Some(piece) => return Some((piece, Pass::Sweep)),
                         None => (self.phase, self.at) = (Phase::Ahead, ground.size()),
                     }
@@ -118,14 +121,8 @@ impl Sweep {
                 Some(error) => self.error(asked, error, ground, stripes),
             },
             Phase::Look(leave) => {
-                let mut leave = *leave;
-                match end.error {
-                    Some(error) => {
-                        (leave.low, leave.from, leave.errors) = (error.end(), error.start(), 1)
-                    }
-                    None => self.lessons -= 1,
-                }
-                self.phase = Phase::Leave(leave);
+                let leave = *leave;
+                self.looked(leave, end, stripes);
             }
             Phase::Leave(leave) => {
                 let leave = *leave;
@@ -142,7 +139,8 @@ impl Sweep {
             } else {
                 ground.stride()
             };
-            let piece = ground.next(self.class, self.at, most, Reach::Fresh)?;
+            let ahead = ground.behind(self.at)?;
+            let piece = ground.next(self.class, ahead, most, Reach::Fresh)?;
             let start = piece.start();
             if start
                 .checked_sub(1)
@@ -221,6 +219,19 @@ impl Sweep {
         } else {
             Phase::Leave(leave)
         };
+    }
+
+    /// In a run already: it may be as long as the one before.
+    fn looked(&mut self, mut leave: Leave, end: &End, stripes: &Stripes) {
+        self.lessons -= 1;
+        if let Some(error) = end.error {
+            (leave.low, leave.from, leave.errors) = (error.end(), error.start(), 1);
+            if let Some(length) = stripes.last_length() {
+                let behind = leave.error.start() + length + 2 * TOUCH;
+                leave.step = behind.saturating_sub(leave.from).max(TOUCH);
+            }
+        }
+        self.phase = Phase::Leave(leave);
     }
 
     fn left(&mut self, mut leave: Leave, asked: Extent, end: &End, ground: &Ground) {

@@ -46,10 +46,7 @@ impl Walk {
         let step = self.step.max(ground.sector());
         match self.from {
             From::End => ground.previous(class, rest, step, reach),
-            From::Start => {
-                let piece = ground.next(class, rest.start(), step, reach)?;
-                piece.intersect(rest)
-            }
+            From::Start => ground.next(class, rest, step, reach),
         }
     }
 
