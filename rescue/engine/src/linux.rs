@@ -2,6 +2,7 @@
 
 mod boot_medium;
 mod bounce;
+mod careful;
 mod claim;
 mod destination;
 mod find;
@@ -15,6 +16,7 @@ mod partitions;
 mod place;
 mod probe;
 mod protect;
+mod sense;
 mod sink;
 mod source;
 mod sysfs;
@@ -22,9 +24,11 @@ mod uses;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use disk::source::{BlockSink, BlockSource};
 
+use crate::careful::CarefulSource;
 use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
 use crate::identity::Identity;
 use crate::linux::boot_medium::BootMedium;
@@ -61,7 +65,7 @@ impl Default for Roots {
 }
 
 /// The machine this program runs on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Linux {
     roots: Roots,
     sysfs: Sysfs,
@@ -182,6 +186,14 @@ impl Host for Linux {
         let node = Node::open(&path, Access::Read, &self.roots.sys)
             .map_err(|error| open_trouble(&path, &error, "another program has it"))?;
         Ok(Box::new(DirectSource::new(node.of_disk(identity))))
+    }
+
+    fn open_careful(
+        &self,
+        identity: &Identity,
+        absence: Duration,
+    ) -> Result<Box<dyn CarefulSource>, HostError> {
+        Ok(Box::new(careful::open(self, identity, absence)?))
     }
 
     fn identify(&self, known: &Identity) -> Result<Identity, HostError> {

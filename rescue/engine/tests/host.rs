@@ -6,8 +6,10 @@ mod machine;
 
 use std::fs;
 
+use disk::extent::Extent;
 use disk::source::{BlockSource, ReadError};
 use engine::host::{Disk, Host, MountMode, Transport, Use};
+use engine::passes::{Errors, Patience};
 use engine::request::DiskName;
 use machine::{Machine, Node};
 
@@ -585,4 +587,25 @@ fn a_file_that_changes_its_size_is_another_disk() {
             .0
             .contains("no longer there")
     );
+}
+
+#[test]
+fn a_file_is_read_carefully_as_it_is() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = (0..MIB + 4096)
+        .map(|n| (n ^ (n >> 8)).to_le_bytes()[0])
+        .collect();
+    fs::write(file.path(), &bytes).unwrap();
+    let machine = Machine::new();
+    let host = machine.host();
+    let found = host.find(&DiskName::Path(file.path().into())).unwrap();
+    let careful = host
+        .open_careful(&found[0].identity, std::time::Duration::ZERO)
+        .unwrap();
+    assert_eq!(careful.errors(), Errors::Somewhere);
+    let extent = Extent::new(4096, MIB).unwrap();
+    let mut buf = vec![0; usize::try_from(MIB).unwrap()];
+    let answer = careful.read(extent, &mut buf, Patience::Sweep).unwrap();
+    assert_eq!((answer.good, answer.bad), (MIB, None));
+    assert_eq!(buf, bytes[4096..]);
 }

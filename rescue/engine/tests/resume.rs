@@ -143,9 +143,9 @@ fn a_pulled_cable_keeps_what_was_done() {
     let request = with_map(request(clone("/dev/sda", "/dev/sdb")));
     for pulled in ["source", "destination"] {
         let bench = Bench::new(8, 7);
-        let (disk, name) = match pulled {
-            "source" => (&bench.source, "/dev/sda"),
-            _ => (&bench.destination, "/dev/sdb"),
+        let (disk, serial) = match pulled {
+            "source" => (&bench.source, "SOURCE01"),
+            _ => (&bench.destination, "DEST0002"),
         };
         let approved = consented(prepare(&request, &bench.host).unwrap());
         if pulled == "source" {
@@ -164,7 +164,7 @@ fn a_pulled_cable_keeps_what_was_done() {
             panic!("{report:?}");
         };
         assert!(
-            text.contains(name) && text.contains("no longer there"),
+            text.contains(serial) && text.contains("no longer there"),
             "{text}"
         );
         disk.mend();

@@ -144,13 +144,20 @@ impl FromDisk<'_> {
             return Ok(());
         }
         let begun = Instant::now();
-        if !self.read(piece, run, buffer)? {
-            trouble.raise();
-            buffer[piece.place(run)].fill(0);
-            within(piece, run).for_each(|extent| fetched.failed.insert(extent));
-        } else if is_slow(run, begun.elapsed()) {
-            trouble.raise();
-        }
+        let range = piece.place(run);
+        let into = match self.attempt(run, &mut buffer[range.clone()])? {
+            Attempt::Read if !is_slow(run, begun.elapsed()) => return Ok(()),
+            Attempt::Read => {
+                trouble.raise();
+                return Ok(());
+            }
+            Attempt::Unreadable => &mut fetched.failed,
+            // It may come back: the passes wait for it.
+            Attempt::Gone(_) => &mut fetched.left,
+        };
+        trouble.raise();
+        buffer[range].fill(0);
+        within(piece, run).for_each(|extent| into.insert(extent));
         Ok(())
     }
 
@@ -179,18 +186,32 @@ impl FromDisk<'_> {
 
     /// False when the medium cannot give these bytes.
     fn read(&self, piece: &Piece, extent: Extent, buffer: &mut [u8]) -> Result<bool, Stop> {
+        match self.attempt(extent, &mut buffer[piece.place(extent)])? {
+            Attempt::Read => Ok(true),
+            Attempt::Unreadable => Ok(false),
+            Attempt::Gone(text) => Err(Stop::Fault(text)),
+        }
+    }
+
+    fn attempt(&self, extent: Extent, into: &mut [u8]) -> Result<Attempt, Stop> {
         if self.cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        match self
-            .source
-            .read_at(extent.start(), &mut buffer[piece.place(extent)])
-        {
-            Ok(()) => Ok(true),
-            Err(ReadError::Unreadable(_)) => Ok(false),
+        match self.source.read_at(extent.start(), into) {
+            Ok(()) => Ok(Attempt::Read),
+            Err(ReadError::Unreadable(_)) => Ok(Attempt::Unreadable),
+            Err(fault @ ReadError::Gone(_)) => Ok(Attempt::Gone(fault.to_string())),
             Err(fault) => Err(Stop::Fault(fault.to_string())),
         }
     }
+}
+
+/// How one read went.
+enum Attempt {
+    Read,
+    Unreadable,
+    /// The sentence about it.
+    Gone(String),
 }
 
 /// What of a run is wanted.

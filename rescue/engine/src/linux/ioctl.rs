@@ -6,11 +6,11 @@ use std::os::fd::AsRawFd;
 use disk::extent::Extent;
 use nix::libc;
 use nix::{
-    Result, ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_write_ptr, ioctl_write_ptr_bad,
-    request_code_none,
+    Result, ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_readwrite_bad, ioctl_write_ptr,
+    ioctl_write_ptr_bad, request_code_none,
 };
 
-// Numbers and argument types as in <linux/fs.h>, <linux/blkpg.h> and fs/ext4/ext4.h.
+// Numbers and argument types as in <linux/fs.h>, <linux/blkpg.h>, <scsi/sg.h> and fs/ext4/ext4.h.
 ioctl_read!(blkgetsize64, 0x12, 114, u64);
 ioctl_read_bad!(blksszget, request_code_none!(0x12, 104), libc::c_int);
 ioctl_read_bad!(blkpbszget, request_code_none!(0x12, 123), libc::c_uint);
@@ -20,7 +20,48 @@ ioctl_none_bad!(blkrrpart, request_code_none!(0x12, 95));
 ioctl_none_bad!(blkflsbuf, request_code_none!(0x12, 97));
 ioctl_write_ptr_bad!(blkzeroout, request_code_none!(0x12, 127), [u64; 2]);
 ioctl_write_ptr!(ext4_resize, b'f', 16, u64);
+ioctl_readwrite_bad!(sg_io, 0x2285, SgHeader);
 ioctl_write_ptr_bad!(blkpg, request_code_none!(0x12, 105), PartitionCall);
+
+/// `struct sg_io_hdr` of <scsi/sg.h>.
+#[repr(C)]
+pub struct SgHeader {
+    interface_id: libc::c_int,
+    dxfer_direction: libc::c_int,
+    cmd_len: libc::c_uchar,
+    mx_sb_len: libc::c_uchar,
+    iovec_count: libc::c_ushort,
+    dxfer_len: libc::c_uint,
+    dxferp: *mut libc::c_void,
+    cmdp: *const libc::c_uchar,
+    sbp: *mut libc::c_uchar,
+    timeout: libc::c_uint,
+    flags: libc::c_uint,
+    pack_id: libc::c_int,
+    usr_ptr: *mut libc::c_void,
+    status: libc::c_uchar,
+    masked_status: libc::c_uchar,
+    msg_status: libc::c_uchar,
+    sb_len_wr: libc::c_uchar,
+    host_status: libc::c_ushort,
+    driver_status: libc::c_ushort,
+    resid: libc::c_int,
+    duration: libc::c_uint,
+    info: libc::c_uint,
+}
+
+/// How a SCSI command ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScsiEnd {
+    /// 0 good, 2 check condition (SAM).
+    pub status: u8,
+    /// What the bus adapter says (`DID_…`), 0 if nothing went wrong on the way.
+    pub host_status: u16,
+    /// Sense data, as far as there is any.
+    pub sense: Vec<u8>,
+    /// Bytes that did not arrive.
+    pub missing: usize,
+}
 
 /// `struct blkpg_ioctl_arg`.
 #[repr(C)]
@@ -102,6 +143,51 @@ pub fn grow_ext4(file: &File, blocks: u64) -> Result<()> {
     // SAFETY: EXT4_IOC_RESIZE_FS reads one u64 through the pointer.
     unsafe { ext4_resize(file.as_raw_fd(), &raw const blocks) }?;
     Ok(())
+}
+
+/// Sends a command that reads, and waits for its end.
+pub fn scsi_read(
+    device: &File,
+    command: &[u8; 16],
+    buffer: &mut [u8],
+    timeout_millis: u32,
+) -> Result<ScsiEnd> {
+    const SG_DXFER_FROM_DEV: libc::c_int = -3;
+    let mut sense = [0; 64];
+    let mut header = SgHeader {
+        interface_id: libc::c_int::from(b'S'),
+        dxfer_direction: SG_DXFER_FROM_DEV,
+        cmd_len: 16,
+        mx_sb_len: 64,
+        iovec_count: 0,
+        dxfer_len: u32::try_from(buffer.len()).map_err(|_| nix::errno::Errno::EINVAL)?,
+        dxferp: buffer.as_mut_ptr().cast(),
+        cmdp: command.as_ptr(),
+        sbp: sense.as_mut_ptr(),
+        timeout: timeout_millis,
+        flags: 0,
+        pack_id: 0,
+        usr_ptr: std::ptr::null_mut(),
+        status: 0,
+        masked_status: 0,
+        msg_status: 0,
+        sb_len_wr: 0,
+        host_status: 0,
+        driver_status: 0,
+        resid: 0,
+        duration: 0,
+        info: 0,
+    };
+    // SAFETY: SG_IO reads `cmd_len` bytes of the command, and writes at most `dxfer_len` bytes of the buffer and
+    // `mx_sb_len` bytes of sense; all of them and the header live until the call returns.
+    unsafe { sg_io(device.as_raw_fd(), &raw mut header) }?;
+    let told = usize::from(header.sb_len_wr).min(sense.len());
+    Ok(ScsiEnd {
+        status: header.status,
+        host_status: header.host_status,
+        sense: sense[..told].to_vec(),
+        missing: usize::try_from(header.resid).unwrap_or(0).min(buffer.len()),
+    })
 }
 
 pub fn add_partition(disk: &File, number: u32, extent: Extent) -> Result<()> {
