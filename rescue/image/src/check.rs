@@ -9,7 +9,7 @@ use crate::chunk::Entry;
 use crate::codec::{Blemish, Decoder};
 use crate::end::END_LEN;
 use crate::error::ImageError;
-use crate::head::LEAD;
+use crate::head::{LEAD, Order};
 use crate::reader::page::Loaded;
 use crate::reader::{Piece, Reader};
 use crate::scan;
@@ -22,6 +22,7 @@ const NOTES_LIMIT: usize = 1000;
 const PIECE: usize = 1 << 20;
 
 const DAMAGED: &str = "the seek table is damaged";
+const NO_PAGES: &str = "the seek table cannot be checked, because pages are missing";
 
 /// What is wrong with an image.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -76,6 +77,7 @@ pub fn index(reader: &Reader) -> Result<Findings, ImageError> {
         let page = reader.page(nth)?;
         check_page(reader, &page, &mut findings)?;
     }
+    log(reader, &mut findings)?;
     if let Some(problem) = check_tail(reader)? {
         findings.note(format!(
             "{}: {problem}; other programs may not be able to seek in it",
@@ -142,7 +144,6 @@ pub fn all(reader: &Reader, mut progress: impl FnMut(u64)) -> Result<Findings, I
 }
 
 fn check_page(reader: &Reader, page: &Loaded, findings: &mut Findings) -> Result<(), ImageError> {
-    let at = page.extent().start();
     let name = reader.name();
     for piece in page.pieces() {
         if let Piece::Lost(extent) = piece {
@@ -154,6 +155,15 @@ fn check_page(reader: &Reader, page: &Loaded, findings: &mut Findings) -> Result
             ));
         }
     }
+    check_page_frames(reader, page, findings)
+}
+
+fn check_page_frames(
+    reader: &Reader,
+    page: &Loaded,
+    findings: &mut Findings,
+) -> Result<(), ImageError> {
+    let (at, name) = (page.extent().start(), reader.name());
     if page.rebuilt {
         findings.note(format!(
             "{name}: the page of the index for the disk from {at} is missing or damaged; the chunk frames stand in for it"
@@ -165,6 +175,33 @@ fn check_page(reader: &Reader, page: &Loaded, findings: &mut Findings) -> Result
         findings.note(format!(
             "{name}: the leaf values for the disk from {at} are damaged; no content is lost by that"
         ));
+    }
+    Ok(())
+}
+
+/// Of an image in any order: what stands beside the chunks, and the chunks that have newer ones. Damage there costs
+/// nothing.
+fn log(reader: &Reader, findings: &mut Findings) -> Result<(), ImageError> {
+    let mut decoder = Decoder::new()?;
+    let (mut stored, mut content) = (Vec::new(), Vec::new());
+    for nth in 0..reader.log_slots().len() {
+        let page = reader.log_page(nth)?;
+        check_page_frames(reader, &page, findings)?;
+        for entry in page.entries() {
+            if reader.is_newest(entry)? {
+                continue;
+            }
+            reader.read_stored(entry, &mut stored)?;
+            let found = decoder.decode(entry, &stored, &mut content);
+            if found.is_ok_and(|decoded| decoded.blemish.is_none()) {
+                continue;
+            }
+            findings.note(format!(
+                "{}: an older chunk at {} of the disk is damaged; a newer one has taken its place",
+                reader.name(),
+                entry.extent.start()
+            ));
+        }
     }
     Ok(())
 }
@@ -199,26 +236,33 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
     seek::put_start(frames, &mut table.expected);
     table.entry(u32::try_from(LEAD.len()).expect("it is 13"), 0);
     table.entry(head_len, 0);
-    for (nth, slot) in reader.slots().iter().enumerate() {
+    let any_order = reader.head().order == Order::Any;
+    let beside = match any_order {
+        true => reader.log_slots(),
+        false => reader.slots(),
+    };
+    for (nth, slot) in beside.iter().enumerate() {
         let Some(place) = slot.page else {
-            return Ok(Some(
-                "the seek table cannot be checked, because pages are missing".into(),
-            ));
+            return Ok(Some(NO_PAGES.into()));
         };
-        reader
-            .page(nth)?
-            .seek_entries(place.len, |stored, content| table.entry(stored, content));
+        let page = match any_order {
+            true => reader.log_page(nth)?,
+            false => reader.page(nth)?,
+        };
+        page.seek_entries(place.len, |stored, content| table.entry(stored, content));
         if !table.holds_so_far()? {
             return Ok(Some(DAMAGED.into()));
         }
     }
-    for len in [
-        end.manifest.len,
-        end.root.len,
-        u32::try_from(END_LEN).expect("it is small"),
-    ] {
-        table.entry(len, 0);
+    table.entry(end.manifest.len, 0);
+    for slot in reader.slots().iter().filter(|_| any_order) {
+        match slot.page {
+            Some(place) => table.entry(place.len, 0),
+            None => return Ok(Some(NO_PAGES.into())),
+        }
     }
+    table.entry(end.root.len, 0);
+    table.entry(u32::try_from(END_LEN).expect("it is small"), 0);
     seek::put_footer(frames, &mut table.expected);
     let good = table.holds()? && table.frames == frames;
     Ok((!good).then(|| DAMAGED.into()))

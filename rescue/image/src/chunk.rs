@@ -6,7 +6,7 @@ use disk::fields::Fields;
 
 use crate::digest::Digest;
 use crate::frame::{self, Frame};
-use crate::head::Head;
+use crate::head::{Head, Order};
 use crate::states::{State, States};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
 
@@ -15,6 +15,9 @@ const FIELDS: usize = 64;
 
 /// Set when a state map follows the fields.
 const HAS_STATES: u8 = 1;
+
+/// Set in chunks that do not stand in the order of the disk: a newer one for the same cell may follow.
+const ANY_ORDER: u8 = 2;
 
 /// What a chunk holds. All but [`Kind::Data`] are zeros in the image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +81,8 @@ impl Kind {
 pub struct Entry {
     /// Where on the disk: one cell, or for a run several.
     pub extent: Extent,
+    /// As the chunk frame has it: larger where newer chunks took a part of a run.
+    pub(crate) whole: Extent,
     pub kind: Kind,
     /// Where in the file its chunk frame begins.
     pub offset: u64,
@@ -93,6 +98,16 @@ impl Entry {
     /// Some of its granules are in another state than the rest.
     pub fn has_states(&self) -> bool {
         self.flags & HAS_STATES != 0
+    }
+
+    pub(crate) fn in_any_order(&self) -> bool {
+        self.flags & ANY_ORDER != 0
+    }
+
+    /// The part of a run in which no newer chunk has taken its place.
+    pub(crate) fn part(self, extent: Extent) -> Option<Entry> {
+        let may = self.extent == extent || self.kind != Kind::Data && !self.has_states();
+        (may && self.extent.covers(extent)).then_some(Entry { extent, ..self })
     }
 
     /// First byte of the file behind its data frame.
@@ -123,7 +138,7 @@ impl Entry {
         };
         let header = header_len(if self.has_states() { len } else { 0 });
         let fits = self.extent.end() <= head.geometry.size_bytes
-            && self.flags & !HAS_STATES == 0
+            && self.flags & !(HAS_STATES | ANY_ORDER) == 0
             && u64::from(self.header_len) == header
             && self.offset.checked_add(header + stored).is_some();
         (at_cells && plausible && fits).then_some(self)
@@ -131,9 +146,9 @@ impl Entry {
 
     /// 32 bytes in front of the digest: as they stand in a page.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.extent.start().to_le_bytes());
+        out.extend_from_slice(&self.whole.start().to_le_bytes());
         out.extend_from_slice(&self.offset.to_le_bytes());
-        out.extend_from_slice(&run_len(self.extent).to_le_bytes());
+        out.extend_from_slice(&run_len(self.whole).to_le_bytes());
         out.extend_from_slice(&self.stored_len.to_le_bytes());
         out.extend_from_slice(&self.header_len.to_le_bytes());
         out.extend_from_slice(&[self.kind.number(), self.flags, 0, 0]);
@@ -143,8 +158,10 @@ impl Entry {
     /// The inverse of [`Entry::put`].
     pub(crate) fn parse(bytes: &[u8], head: &Head) -> Option<Entry> {
         let fields = Fields(bytes);
+        let extent = Extent::new(fields.u64(0)?, u64::from(fields.u32(16)?))?;
         Entry {
-            extent: Extent::new(fields.u64(0)?, u64::from(fields.u32(16)?))?,
+            extent,
+            whole: extent,
             kind: Kind::from_number(fields.u8(28)?)?,
             offset: fields.u64(8)?,
             header_len: fields.u32(24)?,
@@ -158,8 +175,10 @@ impl Entry {
     /// From the chunk frame at `offset`.
     pub(crate) fn from_header(frame: &Frame<'_>, offset: u64, head: &Head) -> Option<Entry> {
         let fields = Fields(frame.body);
+        let extent = Extent::new(fields.u64(0)?, u64::from(fields.u32(8)?))?;
         Entry {
-            extent: Extent::new(fields.u64(0)?, u64::from(fields.u32(8)?))?,
+            extent,
+            whole: extent,
             kind: Kind::from_number(fields.u8(16)?)?,
             offset,
             header_len: u32::try_from(frame.body.len() + frame::AROUND).ok()?,
@@ -188,16 +207,21 @@ pub(crate) fn put_body(entry: &Entry, states: Option<&States>, out: &mut [u8]) {
 
 fn put_fields(entry: &Entry, fields: &mut [u8]) {
     fields.fill(0);
-    fields[..8].copy_from_slice(&entry.extent.start().to_le_bytes());
-    fields[8..12].copy_from_slice(&run_len(entry.extent).to_le_bytes());
+    fields[..8].copy_from_slice(&entry.whole.start().to_le_bytes());
+    fields[8..12].copy_from_slice(&run_len(entry.whole).to_le_bytes());
     fields[12..16].copy_from_slice(&entry.stored_len.to_le_bytes());
     fields[16] = entry.kind.number();
     fields[17] = entry.flags;
     fields[32..].copy_from_slice(&entry.digest.0);
 }
 
-pub(crate) fn flags_for(states: Option<&States>) -> u8 {
-    if states.is_some() { HAS_STATES } else { 0 }
+pub(crate) fn flags_for(states: Option<&States>, order: Order) -> u8 {
+    let mapped = if states.is_some() { HAS_STATES } else { 0 };
+    let any = match order {
+        Order::Disk => 0,
+        Order::Any => ANY_ORDER,
+    };
+    mapped | any
 }
 
 /// Whether a chunk frame says the same as the index.

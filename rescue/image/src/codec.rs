@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use disk::extent::Extent;
+use disk::extent::{Extent, ExtentMap};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, DParameter};
 
 use crate::chunk::{self, Entry, Kind};
-use crate::digest::{self, Digest, ImageId, LeafValue};
+use crate::digest::{self, Digest, LEAF, LeafValue};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
+use crate::head::Head;
 use crate::states::{State, States};
 use crate::zeros::{self, ZeroFrames};
 
@@ -148,15 +149,16 @@ impl Encoder {
 
 impl Encoded {
     /// The chunk and data frames of a data chunk, as they stand at `offset` of this image.
-    pub(crate) fn place(&mut self, id: ImageId, offset: u64) -> Option<(Entry, &[u8])> {
+    pub(crate) fn place(&mut self, head: &Head, offset: u64) -> Option<(Entry, &[u8])> {
         let entry = Entry {
             extent: self.extent?,
+            whole: self.extent?,
             kind: Kind::Data,
             offset,
             header_len: u32::try_from(self.header_len).expect("a chunk frame is below 8 KiB"),
             stored_len: u32::try_from(self.stored_len).expect("a data frame is below 17 MiB"),
             digest: self.digest,
-            flags: chunk::flags_for(self.states.as_ref()),
+            flags: chunk::flags_for(self.states.as_ref(), head.order),
         };
         let header = &mut self.bytes[..self.header_len];
         chunk::put_body(
@@ -164,7 +166,7 @@ impl Encoded {
             self.states.as_ref(),
             &mut header[frame::FRONT..self.header_len - 32],
         );
-        frame::seal(FrameKind::Chunk, id, offset, header);
+        frame::seal(FrameKind::Chunk, head.id, offset, header);
         Some((entry, &self.bytes[..self.header_len + self.stored_len]))
     }
 }
@@ -260,7 +262,7 @@ impl Decoder {
         if entry.kind != Kind::Data {
             // There is only one way to write so many zeros.
             self.expected.clear();
-            self.zeros.write(entry.extent.len(), &mut self.expected);
+            self.zeros.write(entry.whole.len(), &mut self.expected);
             if data != self.expected {
                 decoded.blemish = Some(Blemish::DataFrame);
             }
@@ -284,6 +286,21 @@ impl Decoder {
             text: complaint.unwrap_or_else(|| "the content has another BLAKE3".to_owned()),
         })
     }
+}
+
+/// Which leaves of what came out are not what was stored; they become zeros in `content`.
+pub(crate) fn prove_leaves(entry: &Entry, values: &[LeafValue], content: &mut [u8]) -> ExtentMap {
+    let mut damaged = ExtentMap::new();
+    for (leaf, nth) in content.chunks_mut(LEAF).zip(0usize..) {
+        let value = values.get(nth);
+        if value.is_some_and(|value| digest::leaf_value(leaf, nth as u64) == *value) {
+            continue;
+        }
+        leaf.fill(0);
+        let start = entry.extent.start() + (nth * LEAF) as u64;
+        damaged.insert(Extent::new(start, leaf.len() as u64).expect("a leaf is not empty"));
+    }
+    damaged
 }
 
 fn chunk_frame(entry: &Entry, header: &[u8]) -> Decoded {

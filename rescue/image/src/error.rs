@@ -36,6 +36,14 @@ pub enum ImageError {
         expected: u64,
         given: Extent,
     },
+    /// A finished image that cannot be gone on with without losing some of it.
+    NotWhole {
+        image: String,
+    },
+    /// More chunks than the index of an image in any order can hold.
+    TooMany {
+        image: String,
+    },
     /// `finish` before the whole disk was given.
     Incomplete {
         expected: u64,
@@ -75,6 +83,15 @@ impl fmt::Display for ImageError {
                 "the image goes on at byte {expected}, but {} bytes at {} were given; this is a fault in the program, please report it",
                 given.len(),
                 given.start()
+            ),
+            ImageError::NotWhole { image } => write!(
+                f,
+                "the index of {image} is damaged, and going on with it would lose what it describes; restore what it \
+                 has with 'rescue restore', and make a new image"
+            ),
+            ImageError::TooMany { image } => write!(
+                f,
+                "{image} has as many chunks as an image in any order can have; finish it, or begin anew with larger chunks"
             ),
             ImageError::Incomplete { expected, given } => write!(
                 f,

@@ -25,6 +25,7 @@ pub enum FrameKind {
     Chunk,
     Leaves,
     Page,
+    Sorted,
     Manifest,
     Root,
     End,
@@ -37,6 +38,7 @@ impl FrameKind {
             FrameKind::Chunk => b"rescCHNK",
             FrameKind::Leaves => b"rescLEAF",
             FrameKind::Page => b"rescPAGE",
+            FrameKind::Sorted => b"rescSORT",
             FrameKind::Manifest => b"rescTALE",
             FrameKind::Root => b"rescROOT",
             FrameKind::End => b"rescDONE",
@@ -48,18 +50,19 @@ impl FrameKind {
         match self {
             FrameKind::Head | FrameKind::End => 4 << 10,
             FrameKind::Chunk => 8 << 10,
-            FrameKind::Page => 32 << 10,
+            FrameKind::Page | FrameKind::Sorted => 32 << 10,
             FrameKind::Leaves => 2 << 20,
             FrameKind::Manifest => 4 << 20,
             FrameKind::Root => 20 << 20,
         }
     }
 
-    pub const ALL: [FrameKind; 7] = [
+    pub const ALL: [FrameKind; 8] = [
         FrameKind::Head,
         FrameKind::Chunk,
         FrameKind::Leaves,
         FrameKind::Page,
+        FrameKind::Sorted,
         FrameKind::Manifest,
         FrameKind::Root,
         FrameKind::End,

@@ -22,8 +22,14 @@ const LEAF_SIZE: u32 = 64 << 10;
 const GRANULE_SIZE: u32 = 4 << 10;
 const _: () = assert!(LEAF_SIZE as usize == LEAF && GRANULE_SIZE as usize == GRANULE);
 
-/// Most chunks of an image; the seek table and the pages have room for twice as many.
-const CHUNKS_LIMIT: u64 = 1 << 25;
+/// Most cells of an image that is read; the seek table and the pages have room for twice as many chunks.
+const CELLS_LIMIT: u64 = 1 << 25;
+
+/// Most cells of one that may be written in any order: it bounds the memory that finds the newest chunk of each.
+pub(crate) const ANY_ORDER_CELLS: u64 = 1 << 23;
+
+/// The required feature of an image that was written in any order.
+const ANY_ORDER: u64 = 1;
 
 /// Length of the head's fields, which are repeated in every page and at the end.
 pub const HEAD_LEN: usize = 96;
@@ -41,6 +47,15 @@ pub(crate) const HEAD_AT: u64 = LEAD.len() as u64;
 const FOR_PEOPLE: &[u8] = b"A disk image made by Rescue. This file is a Zstandard stream: \
 `zstd -t` checks it and `zstd -dc` is the raw disk. Its format is described in rescue/image/FORMAT.md.\n";
 
+/// In which order the chunks stand in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// As on the disk, each once.
+    Disk,
+    /// As they were read; of several for one cell the last counts.
+    Any,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
     pub id: ImageId,
@@ -51,6 +66,8 @@ pub struct Head {
     pub fingerprint: Digest,
     /// Things in the image that a reader may ignore. This program writes none.
     pub optional_features: u64,
+    /// An image begins in disk order and may leave it: pages and end say so from there on.
+    pub order: Order,
 }
 
 impl Head {
@@ -62,12 +79,19 @@ impl Head {
             chunk_size: CHUNK_SIZE,
             fingerprint,
             optional_features: 0,
+            order: Order::Disk,
         }
+    }
+
+    /// Whether both are of one image, which may have left the order of the disk between them.
+    pub(crate) fn same_image(&self, other: &Head) -> bool {
+        let order = self.order;
+        *self == Head { order, ..*other }
     }
 
     /// With chunks of another size, brought into what is allowed for a disk of this size.
     pub fn with_chunk_size(self, bytes: u32) -> Head {
-        let least = u32::try_from(self.geometry.size_bytes / CHUNKS_LIMIT).unwrap_or(u32::MAX);
+        let least = u32::try_from(self.geometry.size_bytes / ANY_ORDER_CELLS).unwrap_or(u32::MAX);
         let chunk_size = bytes
             .max(least)
             .clamp(LEAF_SIZE, CHUNK_LIMIT)
@@ -82,9 +106,14 @@ impl Head {
         left.min(u64::from(self.chunk_size) - address % u64::from(self.chunk_size))
     }
 
+    /// Whether the newest chunk of each cell can be found in bounded memory.
+    pub(crate) fn can_have_any_order(&self) -> bool {
+        self.geometry.size_bytes / u64::from(self.chunk_size) <= ANY_ORDER_CELLS
+    }
+
     /// Index and seek table have an end.
     pub(crate) fn check_size(&self) -> Result<(), ImageError> {
-        if self.geometry.size_bytes / u64::from(self.chunk_size) <= CHUNKS_LIMIT {
+        if self.geometry.size_bytes / u64::from(self.chunk_size) <= CELLS_LIMIT {
             return Ok(());
         }
         let size = self.geometry.size_bytes;
@@ -111,8 +140,11 @@ impl Head {
         out.extend_from_slice(&self.geometry.size_bytes.to_le_bytes());
         out.extend_from_slice(&self.geometry.logical_sector.to_le_bytes());
         out.extend_from_slice(&self.geometry.physical_sector.to_le_bytes());
-        // Required features: none.
-        out.extend_from_slice(&[0; 8]);
+        let required = match self.order {
+            Order::Disk => 0,
+            Order::Any => ANY_ORDER,
+        };
+        out.extend_from_slice(&required.to_le_bytes());
         out.extend_from_slice(&self.optional_features.to_le_bytes());
         out.extend_from_slice(&[0; 16]);
         out.extend_from_slice(&self.fingerprint.0);
@@ -140,9 +172,14 @@ impl Head {
         }
         let number = |at| fields.u32(at).ok_or_else(short);
         let required = fields.u64(32).ok_or_else(short)?;
-        if required != 0 {
-            return Err(unknown(format!("required features {required:#x}")));
+        if required & !ANY_ORDER != 0 {
+            let strange = required & !ANY_ORDER;
+            return Err(unknown(format!("required features {strange:#x}")));
         }
+        let order = match required {
+            0 => Order::Disk,
+            _ => Order::Any,
+        };
         let (chunk_size, leaf, granule) = (number(4)?, number(8)?, number(12)?);
         if !chunk_size.is_power_of_two() || !(LEAF_SIZE..=CHUNK_LIMIT).contains(&chunk_size) {
             return Err(unknown(format!("chunks of {chunk_size} bytes")));
@@ -160,13 +197,18 @@ impl Head {
         if geometry.size_bytes > 1 << 60 {
             return Err(foreign("it claims a disk of more than 2^60 bytes"));
         }
-        Ok(Head {
+        let head = Head {
             id,
             geometry,
             chunk_size,
             fingerprint: Digest(fields.array(64).ok_or_else(short)?),
             optional_features: fields.u64(40).ok_or_else(short)?,
-        })
+            order,
+        };
+        if order == Order::Any && !head.can_have_any_order() {
+            return Err(foreign("it claims more chunks than any order allows"));
+        }
+        Ok(head)
     }
 }
 

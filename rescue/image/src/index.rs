@@ -7,7 +7,7 @@ use crate::chunk::{Entry, Kind};
 use crate::digest::{Digest, ImageId, LeafValue, leaf_count};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::{HEAD_LEN, Head};
+use crate::head::{HEAD_LEN, Head, Order};
 
 /// Most entries of a page.
 pub const PAGE_ENTRIES: usize = 256;
@@ -56,8 +56,10 @@ pub struct Page {
     pub number: u32,
     pub previous: Option<u64>,
     pub leaves: Option<LeavesRef>,
+    /// The smallest that has all entries in it.
     pub extent: Extent,
-    /// Ascending without gap; in the file in the same order, with room for frames that a reader may ignore.
+    /// In the file in this order, with room for frames that a reader may ignore; each cell once, and in disk order
+    /// ascending without gap. Those of a sorted page only ascend.
     pub entries: Vec<Entry>,
 }
 
@@ -72,8 +74,9 @@ impl Page {
         2 * self.entries.len() as u64 + 1 + u64::from(self.leaves.is_some())
     }
 
-    pub fn build(&self, offset: u64, out: &mut Vec<u8>) {
-        frame::build(FrameKind::Page, self.head.id, offset, out, |out| {
+    /// `kind` is [`FrameKind::Page`] or [`FrameKind::Sorted`].
+    pub fn build(&self, kind: FrameKind, offset: u64, out: &mut Vec<u8>) {
+        frame::build(kind, self.head.id, offset, out, |out| {
             let leaves = self.leaves.unwrap_or(LeavesRef {
                 offset: 0,
                 len: 0,
@@ -100,12 +103,16 @@ impl Page {
         offset: u64,
         image: &str,
     ) -> Result<Option<(Page, PageRef)>, ImageError> {
-        let Some(frame) = frame::open(bytes, offset).filter(|f| f.kind == FrameKind::Page) else {
+        let Some(frame) = frame::open(bytes, offset) else {
             return Ok(None);
         };
         let head = Head::parse(frame.body, frame.id, image)?;
         Ok(Page::fields(frame.body, head)
-            .filter(|page| page.is_consistent(offset))
+            .filter(|page| match frame.kind {
+                FrameKind::Page => page.is_consistent(offset),
+                FrameKind::Sorted => page.is_sorted(offset),
+                _ => false,
+            })
             .map(|page| {
                 let place = PageRef {
                     offset,
@@ -146,12 +153,19 @@ impl Page {
     }
 
     fn is_consistent(&self, offset: u64) -> bool {
-        let in_row = self.entries.windows(2).all(|pair| {
-            pair[0].extent.end() == pair[1].extent.start() && pair[0].end() <= pair[1].offset
-        });
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
             return false;
         };
+        let in_file_order = |pair: &[Entry]| pair[0].end() <= pair[1].offset;
+        let in_row = self.entries.windows(2).all(in_file_order)
+            && match self.head.order {
+                Order::Disk => {
+                    without_gap(&self.entries) && !self.entries.iter().any(Entry::in_any_order)
+                }
+                Order::Any => {
+                    self.entries.iter().all(Entry::in_any_order) && each_cell_once(&self.entries)
+                }
+            };
         let before = match self.leaves {
             None => last.end() <= offset,
             Some(leaves) => {
@@ -163,10 +177,40 @@ impl Page {
         };
         in_row
             && before
-            && first.extent.start() == self.extent.start()
-            && last.extent.end() == self.extent.end()
+            && Page::extent_of(&self.entries) == Some(self.extent)
             && self.previous.is_none_or(|previous| previous < first.offset)
     }
+}
+
+impl Page {
+    /// The smallest extent that has all of them in it.
+    pub fn extent_of(entries: &[Entry]) -> Option<Extent> {
+        let start = entries.iter().map(|entry| entry.extent.start()).min()?;
+        let end = entries.iter().map(|entry| entry.extent.end()).max()?;
+        Extent::between(start, end)
+    }
+
+    /// What a page of the sorted index must be.
+    fn is_sorted(&self, offset: u64) -> bool {
+        self.head.order == Order::Any
+            && without_gap(&self.entries)
+            && Page::extent_of(&self.entries) == Some(self.extent)
+            && self.entries.iter().all(|entry| entry.end() <= offset)
+            && self.previous.is_none()
+            && self.leaves.is_none()
+    }
+}
+
+fn each_cell_once(entries: &[Entry]) -> bool {
+    let mut extents: Vec<Extent> = entries.iter().map(|entry| entry.extent).collect();
+    extents.sort_unstable_by_key(|extent| extent.start());
+    let apart = |pair: &[Extent]| pair[0].end() <= pair[1].start();
+    extents.windows(2).all(apart)
+}
+
+fn without_gap(entries: &[Entry]) -> bool {
+    let joins = |pair: &[Entry]| pair[0].extent.end() == pair[1].extent.start();
+    entries.windows(2).all(joins)
 }
 
 /// Stored length and content of every frame from the first entry to the page, in the order of the file.
@@ -249,12 +293,22 @@ pub fn leaves_of(body: &[u8], entry: &Entry) -> Option<Vec<LeafValue>> {
     }
 }
 
-pub fn build_root(id: ImageId, pages: &[PageRef], offset: u64, out: &mut Vec<u8>) {
+/// What a root lists.
+#[derive(Default)]
+pub struct Pages {
+    /// They cover the disk from its first byte to its last.
+    pub by_address: Vec<PageRef>,
+    /// Of an image in any order: the pages that stand beside the chunks, in the order of the file.
+    pub by_offset: Vec<PageRef>,
+}
+
+pub fn build_root(id: ImageId, pages: &Pages, offset: u64, out: &mut Vec<u8>) {
     frame::build(FrameKind::Root, id, offset, out, |out| {
-        let count = u32::try_from(pages.len()).expect("there are at most 2^18 pages");
-        out.extend_from_slice(&count.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        for page in pages {
+        for pages in [&pages.by_address, &pages.by_offset] {
+            let count = u32::try_from(pages.len()).expect("there are at most 2^18 pages");
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        for page in pages.by_address.iter().chain(&pages.by_offset) {
             out.extend_from_slice(&page.offset.to_le_bytes());
             out.extend_from_slice(&page.extent.start().to_le_bytes());
             out.extend_from_slice(&page.extent.end().to_le_bytes());
@@ -266,23 +320,35 @@ pub fn build_root(id: ImageId, pages: &[PageRef], offset: u64, out: &mut Vec<u8>
 }
 
 /// The pages a root lists; `None` unless they cover the whole disk and lie one behind the other.
-pub fn parse_root(body: &[u8], head: &Head) -> Option<Vec<PageRef>> {
+pub fn parse_root(body: &[u8], head: &Head) -> Option<Pages> {
     let fields = Fields(body);
     let count = usize::try_from(fields.u32(0)?).ok()?;
+    let beside = match head.order {
+        Order::Disk => 0,
+        Order::Any => usize::try_from(fields.u32(4)?).ok()?,
+    };
     let refs = body.get(ROOT_FIELDS..)?;
-    if count > PAGES_LIMIT || refs.len() != count * PAGE_REF {
+    let all = count.checked_add(beside)?;
+    if all > PAGES_LIMIT || refs.len() != all * PAGE_REF {
         return None;
     }
-    let pages: Vec<PageRef> = refs
-        .chunks_exact(PAGE_REF)
-        .map(|bytes| page_ref(Fields(bytes)))
-        .collect::<Option<_>>()?;
-    let in_row = pages.windows(2).all(|pair| {
-        pair[0].extent.end() == pair[1].extent.start() && pair[0].end() <= pair[1].offset
-    });
-    let start = pages.first().map_or(0, |page| page.extent.start());
-    let end = pages.last().map_or(0, |page| page.extent.end());
-    (in_row && start == 0 && end == head.geometry.size_bytes).then_some(pages)
+    let list = |bytes: &[u8]| -> Option<Vec<PageRef>> {
+        let refs = bytes.chunks_exact(PAGE_REF);
+        let pages: Vec<PageRef> = refs.map(|b| page_ref(Fields(b))).collect::<Option<_>>()?;
+        let in_row = |pair: &[PageRef]| pair[0].end() <= pair[1].offset;
+        pages.windows(2).all(in_row).then_some(pages)
+    };
+    let (sorted, others) = refs.split_at(count * PAGE_REF);
+    let pages = Pages {
+        by_address: list(sorted)?,
+        by_offset: list(others)?,
+    };
+    let joins = |pair: &[PageRef]| pair[0].extent.end() == pair[1].extent.start();
+    let whole = &pages.by_address;
+    let start = whole.first().map_or(0, |page| page.extent.start());
+    let end = whole.last().map_or(0, |page| page.extent.end());
+    let covers = start == 0 && end == head.geometry.size_bytes && whole.windows(2).all(joins);
+    covers.then_some(pages)
 }
 
 fn page_ref(fields: Fields<'_>) -> Option<PageRef> {

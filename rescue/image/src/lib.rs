@@ -25,6 +25,7 @@ pub mod head;
 mod index;
 pub mod manifest;
 pub mod memory;
+mod newest;
 pub mod reader;
 mod scan;
 mod seek;

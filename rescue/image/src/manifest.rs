@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::digest::{Digest, ImageId};
 use crate::error::ImageError;
+use crate::states as image_state;
 
 /// Longest list of unreadable places that is written out; the state maps of the chunks hold all of them.
 const PLACES_LIMIT: usize = 20_000;
@@ -40,6 +41,10 @@ pub struct Manifest {
     pub chunk_size: u32,
     pub used_bytes: u64,
     pub unreadable: Places,
+    /// What of the disk is not finished, in the states of GNU ddrescue's map files (`-` bad sector, `?` non-tried);
+    /// everything else is finished, or used by nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub map: Vec<MapPiece>,
     /// Whole report of the disk's health, as the program found it.
     pub smart_before: Option<Value>,
     pub smart_after: Option<Value>,
@@ -189,6 +194,26 @@ impl From<&ExtentMap> for Places {
             bytes: map.total_bytes(),
             extents: map.iter().take(PLACES_LIMIT).collect(),
         }
+    }
+}
+
+/// Start, length and state of a part of the disk.
+pub type MapPiece = (u64, u64, char);
+
+/// Puts what of it is not finished at the end of a map that grows upwards, as far as it may grow.
+pub(crate) fn add_to_map(map: &mut Vec<MapPiece>, state: image_state::State, extent: Extent) {
+    let letter = match state {
+        image_state::State::Kept | image_state::State::Free => return,
+        image_state::State::Unreadable => '-',
+        image_state::State::NotTried => '?',
+    };
+    if let Some((start, len, last)) = map.last_mut()
+        && *last == letter
+        && *start + *len == extent.start()
+    {
+        *len += extent.len();
+    } else if map.len() < PLACES_LIMIT {
+        map.push((extent.start(), extent.len(), letter));
     }
 }
 
@@ -377,6 +402,7 @@ fn kept(content: Option<&Content>) -> String {
 const SHORTEN: &[fn(&mut Manifest) -> &'static str] = &[
     |story| {
         story.unreadable.extents.clear();
+        story.map.clear();
         "the list of unreadable places is"
     },
     |story| {

@@ -1,18 +1,22 @@
 //! Reads an image: its entries in disk order, what is stored for each, and any byte of the disk.
 
-mod cache;
+pub(crate) mod cache;
+mod log;
 mod open;
 pub(crate) mod page;
 mod pieces;
 mod random;
+mod rebuild;
+mod survey;
 
 use std::fmt;
 use std::sync::Mutex;
 
-use disk::extent::{Extent, ExtentMap};
+use disk::extent::ExtentMap;
 
 use crate::chunk::{self, Entry, Kind};
-use crate::digest::{Digest, ImageId, LEAF, leaf_value};
+use crate::codec;
+use crate::digest::{Digest, ImageId};
 use crate::end::End;
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
@@ -22,6 +26,7 @@ use crate::scan;
 use crate::states::States;
 use crate::store::{ReadFile, Store};
 use cache::Cache;
+use log::Log;
 use page::Slot;
 
 pub use pieces::{Piece, Pieces};
@@ -36,6 +41,8 @@ pub struct Reader {
     end: Option<End>,
     manifest: Option<Manifest>,
     slots: Vec<Slot>,
+    /// In any order only.
+    log: Option<Log>,
     notes: Vec<String>,
     cache: Mutex<Cache>,
 }
@@ -180,20 +187,10 @@ impl Reader {
     /// After [`crate::codec::Damaged`]: the parts of the chunk that are not proven good, as extents of the
     /// disk. They are set to zeros in `content`; everything else in it is what the disk held.
     pub fn salvage(&self, entry: &Entry, content: &mut [u8]) -> Result<ExtentMap, ImageError> {
-        let mut damaged = ExtentMap::new();
         if entry.kind != Kind::Data {
-            return Ok(damaged);
+            return Ok(ExtentMap::new());
         }
         let values = self.leaves(entry)?.unwrap_or_default();
-        for (leaf, nth) in content.chunks_mut(LEAF).zip(0usize..) {
-            let value = values.get(nth);
-            if value.is_some_and(|value| leaf_value(leaf, nth as u64) == *value) {
-                continue;
-            }
-            leaf.fill(0);
-            let start = entry.extent.start() + (nth * LEAF) as u64;
-            damaged.insert(Extent::new(start, leaf.len() as u64).expect("a leaf is not empty"));
-        }
-        Ok(damaged)
+        Ok(codec::prove_leaves(entry, &values, content))
     }
 }

@@ -61,8 +61,17 @@ pub fn read_frame(
 
 /// The page at `offset`, if there is a whole one that this program can read.
 pub fn read_page(file: &dyn ReadFile, offset: u64) -> Result<Option<(Page, PageRef)>, StoreError> {
+    read_page_of(FrameKind::Page, file, offset)
+}
+
+/// As [`read_page`], for a page of either kind.
+pub fn read_page_of(
+    kind: FrameKind,
+    file: &dyn ReadFile,
+    offset: u64,
+) -> Result<Option<(Page, PageRef)>, StoreError> {
     let mut buf = Vec::new();
-    if !read_frame(file, offset, FrameKind::Page, &mut buf)? {
+    if !read_frame(file, offset, kind, &mut buf)? {
         return Ok(None);
     }
     // A page that speaks of a newer version than the image it is in counts as damaged.

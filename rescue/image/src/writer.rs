@@ -1,7 +1,10 @@
-//! Writes an image: chunks in disk order, pages as it grows, the rest at the end.
+//! Writes an image: chunks as they come, pages as it grows, the rest at the end.
 
+mod any_order;
 mod finish;
+mod read_back;
 mod resume;
+mod sorted;
 
 pub use finish::Finished;
 
@@ -17,10 +20,13 @@ use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::head::{Head, LEAD};
 use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
+use crate::newest::Place;
 use crate::states::States;
 use crate::store::{Append, Store, StoreError};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
 use crate::{file_name, unfinished_name};
+use any_order::{Course, EARLY_PAGES};
+use read_back::ReadBack;
 
 /// A page is written at the latest after so much content: that much is done again after a crash.
 const CHECKPOINT: u64 = 1 << 30;
@@ -37,14 +43,19 @@ pub struct Writer<'s> {
     frames: u64,
     entries: Vec<Entry>,
     leaves: Leaves,
-    /// Disk bytes with an entry.
+    course: Course,
+    /// The disk has entries from its start to here.
     written: u64,
-    /// Zeros that follow `written` and have no frame yet.
-    run: Option<(Kind, u64)>,
+    /// Zeros that have no frame yet; in disk order they follow `written`.
+    run: Option<(Kind, Extent)>,
     /// Content of data frames since the last page.
     since_page: u64,
     zeros: ZeroFrames,
     buffer: Vec<u8>,
+    /// For [`Writer::store_cell`].
+    encoded: Encoded,
+    /// For what is asked back.
+    read_back: Option<ReadBack>,
     /// What the store said when it failed: nobody knows what is behind the last page then, so nothing more is
     /// written, and a resume cuts it off.
     failed: Option<StoreError>,
@@ -100,11 +111,14 @@ impl<'s> Writer<'s> {
             frames: 1,
             entries: Vec::new(),
             leaves: Leaves::default(),
+            course: Course::Straight,
             written: 0,
             run: None,
             since_page: 0,
             zeros: ZeroFrames::default(),
             buffer: Vec::new(),
+            encoded: Encoded::default(),
+            read_back: None,
             failed: None,
         }
     }
@@ -113,9 +127,12 @@ impl<'s> Writer<'s> {
         &self.head
     }
 
-    /// The image goes on at this byte of the disk. After a resume: everything before it is in the image.
+    /// The first byte of the disk that is not in the image yet: in disk order it goes on there.
     pub fn at(&self) -> u64 {
-        self.written + self.run.map_or(0, |(_, len)| len)
+        match self.run {
+            Some((_, run)) if run.start() <= self.written => run.end().max(self.written),
+            _ => self.written,
+        }
     }
 
     /// Length of the file so far.
@@ -123,26 +140,22 @@ impl<'s> Writer<'s> {
         self.file.len()
     }
 
-    /// Appends the next chunk: the cell at [`Writer::at`].
+    /// Appends the next chunk: the cell at [`Writer::at`], or any after [`Writer::any_order`].
     pub fn append(&mut self, encoded: &mut Encoded) -> Result<(), ImageError> {
         let (Some(extent), Some(kind)) = (encoded.extent, encoded.kind) else {
             return Err(ImageError::Codec("nothing was encoded".into()));
         };
-        self.expect(
-            extent,
-            extent
-                .start()
-                .checked_add(self.head.cell_len(extent.start())),
-        )?;
+        self.admit(extent, extent.len() == self.head.cell_len(extent.start()))?;
         if kind != Kind::Data && encoded.states.is_none() {
-            return self.extend_run(kind, extent.len());
+            return self.extend_run(kind, extent);
         }
         self.end_run()?;
         if kind != Kind::Data {
             return self.append_zeros(extent, kind, encoded.states.as_ref());
         }
+        self.make_way(extent)?;
         let (entry, frames) = encoded
-            .place(self.head.id, self.file.len())
+            .place(&self.head, self.file.len())
             .expect("it has an extent");
         self.put(frames)?;
         self.leaves.add(&entry, &encoded.leaves);
@@ -150,7 +163,8 @@ impl<'s> Writer<'s> {
         self.add(entry)
     }
 
-    /// Nothing uses this part of the disk, which begins at [`Writer::at`] and is whole cells.
+    /// Nothing uses this part of the disk, which begins at [`Writer::at`] (or anywhere after
+    /// [`Writer::any_order`]) and is whole cells.
     pub fn free(&mut self, extent: Extent) -> Result<(), ImageError> {
         self.zeros(extent, Kind::Free)
     }
@@ -160,11 +174,8 @@ impl<'s> Writer<'s> {
         let last = self.head.geometry.size_bytes;
         let whole =
             extent.end() == last || extent.end().is_multiple_of(u64::from(self.head.chunk_size));
-        self.expect(
-            extent,
-            (whole && extent.end() <= last && kind != Kind::Data).then_some(extent.end()),
-        )?;
-        self.extend_run(kind, extent.len())
+        self.admit(extent, whole && extent.end() <= last && kind != Kind::Data)?;
+        self.extend_run(kind, extent)
     }
 
     /// Makes everything so far durable, so that a resume goes on from here. The engine calls it about every
@@ -175,43 +186,53 @@ impl<'s> Writer<'s> {
         self.end_page_early()
     }
 
-    fn expect(&self, given: Extent, end: Option<u64>) -> Result<(), ImageError> {
+    /// Whether this may come now; `whole`: it is whole cells of the disk.
+    fn admit(&mut self, given: Extent, whole: bool) -> Result<(), ImageError> {
         self.still_good()?;
         let expected = self.at();
-        if given.start() == expected && end == Some(given.end()) {
-            return Ok(());
+        let at_a_cell = given
+            .start()
+            .is_multiple_of(u64::from(self.head.chunk_size));
+        if !whole || !at_a_cell {
+            return Err(ImageError::Order { expected, given });
         }
-        Err(ImageError::Order { expected, given })
+        match &self.course {
+            Course::Left(_) => self.has_room(),
+            _ if given.start() == expected => Ok(()),
+            Course::Straight => Err(ImageError::Order { expected, given }),
+            Course::MayLeave => self.leave_disk_order(),
+        }
     }
 
-    fn extend_run(&mut self, kind: Kind, len: u64) -> Result<(), ImageError> {
-        let before = match self.run {
-            Some((running, before)) if running == kind => before,
+    fn extend_run(&mut self, kind: Kind, extent: Extent) -> Result<(), ImageError> {
+        let mut start = match self.run {
+            Some((running, before)) if running == kind && before.end() == extent.start() => {
+                before.start()
+            }
             _ => {
                 self.end_run()?;
-                0
+                extent.start()
             }
         };
-        let mut len = before + len;
-        while len > RUN_LIMIT {
-            self.append_run(kind, RUN_LIMIT)?;
-            len -= RUN_LIMIT;
+        while extent.end() - start > RUN_LIMIT {
+            self.append_run(kind, start, start + RUN_LIMIT)?;
+            start += RUN_LIMIT;
         }
-        self.run = Some((kind, len));
+        self.run = Extent::between(start, extent.end()).map(|run| (kind, run));
         Ok(())
     }
 
     fn end_run(&mut self) -> Result<(), ImageError> {
         match self.run.take() {
-            Some((kind, len)) => self.append_run(kind, len),
+            Some((kind, run)) => self.append_run(kind, run.start(), run.end()),
             None => Ok(()),
         }
     }
 
-    fn append_run(&mut self, kind: Kind, len: u64) -> Result<(), ImageError> {
+    fn append_run(&mut self, kind: Kind, start: u64, end: u64) -> Result<(), ImageError> {
         // While it is written the run counts as written, not as waiting.
         self.run = None;
-        let Some(extent) = Extent::new(self.written, len) else {
+        let Some(extent) = Extent::between(start, end) else {
             return Ok(());
         };
         self.append_zeros(extent, kind, None)
@@ -223,16 +244,18 @@ impl<'s> Writer<'s> {
         kind: Kind,
         states: Option<&States>,
     ) -> Result<(), ImageError> {
+        self.make_way(extent)?;
         let mapped = if states.is_some() { extent.len() } else { 0 };
         let entry = Entry {
             extent,
+            whole: extent,
             kind,
             offset: self.file.len(),
             header_len: u32::try_from(chunk::header_len(mapped))
                 .expect("a chunk frame is below 8 KiB"),
             stored_len: u32::try_from(ZeroFrames::frame_len(extent.len())).expect("at most 33 KiB"),
             digest: Digest::default(),
-            flags: chunk::flags_for(states),
+            flags: chunk::flags_for(states, self.head.order),
         };
         self.buffer.clear();
         self.buffer.resize(entry.header_len as usize, 0);
@@ -252,7 +275,17 @@ impl<'s> Writer<'s> {
     }
 
     fn add(&mut self, entry: Entry) -> Result<(), ImageError> {
-        self.written = entry.extent.end();
+        let place = Place {
+            page: self.pages.len(),
+            entry: self.entries.len(),
+        };
+        match &mut self.course {
+            Course::Left(newest) => {
+                newest.set(entry.extent, place);
+                self.written = newest.without_gap(self.written);
+            }
+            Course::Straight | Course::MayLeave => self.written = entry.extent.end(),
+        }
         self.frames += 2;
         self.entries.push(entry);
         if self.entries.len() == PAGE_ENTRIES {
@@ -266,7 +299,11 @@ impl<'s> Writer<'s> {
 
     /// Half of all pages are kept for full ones, so that there are always enough.
     fn end_page_early(&mut self) -> Result<(), ImageError> {
-        if self.pages.len() >= PAGES_LIMIT / 2 {
+        let most = match self.course {
+            Course::Left(_) => EARLY_PAGES,
+            Course::Straight | Course::MayLeave => PAGES_LIMIT / 2,
+        };
+        if self.pages.len() >= most {
             return Ok(());
         }
         self.end_page()
@@ -274,11 +311,9 @@ impl<'s> Writer<'s> {
 
     fn end_page(&mut self) -> Result<(), ImageError> {
         self.still_good()?;
-        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
+        let Some(extent) = Page::extent_of(&self.entries) else {
             return Ok(());
         };
-        let extent = Extent::between(first.extent.start(), last.extent.end())
-            .expect("entries are not empty");
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut leaves = None;
         if !self.leaves.is_empty() {
@@ -302,7 +337,7 @@ impl<'s> Writer<'s> {
             extent,
             entries: std::mem::take(&mut self.entries),
         };
-        page.build(self.file.len(), &mut buffer);
+        page.build(FrameKind::Page, self.file.len(), &mut buffer);
         let frame = self.append_frame(&buffer)?;
         self.sync()?;
         self.pages.push(PageRef {

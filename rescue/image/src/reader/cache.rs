@@ -11,6 +11,9 @@ use crate::reader::page::Loaded;
 /// Pages have at most 32 KiB in the file.
 const PAGES: usize = 4;
 
+/// In any order neighbours on the disk may be in many pages.
+const LOG_PAGES: usize = 16;
+
 /// One or two would do for a reader that goes forward.
 const CHUNKS: usize = 4;
 
@@ -24,6 +27,7 @@ pub struct Content {
 #[derive(Default)]
 pub struct Cache {
     pub pages: Recent<usize, Loaded, PAGES>,
+    pub log: Recent<usize, Loaded, LOG_PAGES>,
     pub chunks: Recent<u64, Content, CHUNKS>,
     pub leaves: Recent<u64, Vec<u8>, 1>,
     pub decoders: Vec<Decoder>,

@@ -10,6 +10,7 @@ use crate::frame::{self, FrameKind};
 use crate::head::Head;
 use crate::index::{self, LeavesRef, PAGE_ENTRIES, Page, PageRef};
 use crate::reader::cache::{Cache, Values};
+use crate::reader::log::Log;
 use crate::reader::{Piece, Reader};
 use crate::scan::{self, Search};
 use crate::store::ReadFile;
@@ -40,6 +41,14 @@ pub(crate) struct Loaded {
 impl Loaded {
     pub fn extent(&self) -> Extent {
         self.extent
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub fn entry(&self, nth: usize) -> Option<Entry> {
+        self.entries.get(nth).copied()
     }
 
     /// As [`index::seek_entries`].
@@ -76,29 +85,55 @@ impl Reader {
         if let Some(page) = self.lock().pages.get(&nth) {
             return Ok(page);
         }
-        let page = Arc::new(self.load(&self.slots[nth])?);
+        let slot = &self.slots[nth];
+        let page = Arc::new(match &self.log {
+            Some(log) => self.load_sorted(log, slot)?,
+            None => self.load(slot)?,
+        });
         self.lock().pages.put(nth, page.clone());
         Ok(page)
     }
 
-    fn load(&self, slot: &Slot) -> Result<Loaded, ImageError> {
-        if let Some(place) = &slot.page {
-            let found = scan::read_page(&*self.file, place.offset)?;
-            if let Some((
-                Page {
-                    entries, leaves, ..
-                },
-                _,
-            )) = found.filter(|(_, found)| found == place)
-            {
-                return Ok(Loaded {
-                    extent: slot.extent,
-                    entries,
-                    leaves,
-                    rebuilt: false,
-                });
-            }
+    /// Of an image in any order: the sorted page, or what the newest chunks are.
+    fn load_sorted(&self, log: &Log, slot: &Slot) -> Result<Loaded, ImageError> {
+        let found = match &slot.page {
+            Some(place) => self.page_at(FrameKind::Sorted, place)?,
+            None => None,
+        };
+        let rebuilt = found.is_none() && slot.page.is_some();
+        let entries = match found {
+            Some(page) => page.entries,
+            None => self.newest_in(log, slot.extent)?,
+        };
+        Ok(Loaded {
+            extent: slot.extent,
+            entries,
+            leaves: None,
+            rebuilt,
+        })
+    }
+
+    /// If it is as it was described.
+    fn page_at(&self, kind: FrameKind, place: &PageRef) -> Result<Option<Page>, ImageError> {
+        let found = scan::read_page_of(kind, &*self.file, place.offset)?;
+        Ok(found
+            .filter(|(_, found)| found == place)
+            .map(|(page, _)| page))
+    }
+
+    /// What stands beside its chunks, in the order of the file.
+    pub(super) fn load(&self, slot: &Slot) -> Result<Loaded, ImageError> {
+        if let Some(place) = &slot.page
+            && let Some(page) = self.page_at(FrameKind::Page, place)?
+        {
+            return Ok(Loaded {
+                extent: slot.extent,
+                entries: page.entries,
+                leaves: page.leaves,
+                rebuilt: false,
+            });
         }
+        let in_disk_order = self.log.is_none();
         let mut walk = Walk::new(&*self.file, self.head, slot.begin, slot.end);
         let mut entries: Vec<Entry> = Vec::new();
         while entries.len() < PAGE_ENTRIES {
@@ -108,7 +143,10 @@ impl Reader {
             let after = entries
                 .last()
                 .map_or(slot.extent.start(), |last| last.extent.end());
-            if entry.extent.start() >= after && entry.extent.end() <= slot.extent.end() {
+            let in_row = !entry.in_any_order()
+                && entry.extent.start() >= after
+                && entry.extent.end() <= slot.extent.end();
+            if in_row || !in_disk_order {
                 entries.push(entry);
             }
         }
@@ -124,13 +162,18 @@ impl Reader {
 
     /// The leaf values of a data chunk that has several leaves, as far as they are readable.
     pub(super) fn leaves(&self, entry: &Entry) -> Result<Option<Values>, ImageError> {
-        let nth = self
-            .slots
-            .partition_point(|slot| slot.extent.end() <= entry.extent.start());
-        if nth == self.slots.len() {
-            return Ok(None);
-        }
-        let Some(place) = self.page(nth)?.leaves else {
+        let page = match &self.log {
+            Some(_) => self.log_page_of(entry.offset)?,
+            None => {
+                let nth = self
+                    .slots
+                    .partition_point(|slot| slot.extent.end() <= entry.extent.start());
+                (nth < self.slots.len())
+                    .then(|| self.page(nth))
+                    .transpose()?
+            }
+        };
+        let Some(place) = page.and_then(|page| page.leaves) else {
             return Ok(None);
         };
         let frame = self.leaves_frame(&place)?;

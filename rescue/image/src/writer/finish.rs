@@ -4,12 +4,13 @@ use crate::digest::Digest;
 use crate::end::{END_LEN, End};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::index;
+use crate::head::Order;
+use crate::index::{self, Pages};
 use crate::manifest::Manifest;
 use crate::scan;
 use crate::seek;
-use crate::store::StoreError;
 use crate::writer::Writer;
+use crate::writer::any_order::Course;
 use crate::{file_name, unfinished_name};
 
 /// Seek table entries are read and written in pieces of about this size.
@@ -26,16 +27,19 @@ pub struct Finished {
 }
 
 impl Writer<'_> {
-    /// Writes what makes it an image, and gives it its name: `NAME.img.zst`.
+    /// Writes what makes it an image, and gives it its name: `NAME.img.zst`. After [`Writer::any_order`] cells that
+    /// nobody gave are written as not tried.
     pub fn finish(mut self, manifest: &Manifest) -> Result<Finished, ImageError> {
-        self.end_run()?;
-        self.end_page()?;
+        let course = self.complete()?;
         let (expected, given) = (self.head.geometry.size_bytes, self.written);
         if expected != given {
             return Err(ImageError::Incomplete { expected, given });
         }
         let mut buffer = Vec::new();
-        let packed = manifest.pack()?;
+        let packed = match &course {
+            Course::Left(_) => self.story(manifest)?.pack()?,
+            _ => manifest.pack()?,
+        };
         frame::build(
             FrameKind::Manifest,
             self.head.id,
@@ -46,7 +50,14 @@ impl Writer<'_> {
             },
         );
         let manifest = self.append_frame(&buffer)?;
-        index::build_root(self.head.id, &self.pages, self.file.len(), &mut buffer);
+        let pages = match &course {
+            Course::Left(newest) => self.sort(newest)?,
+            _ => Pages {
+                by_address: std::mem::take(&mut self.pages),
+                by_offset: Vec::new(),
+            },
+        };
+        index::build_root(self.head.id, &pages, self.file.len(), &mut buffer);
         let root = self.append_frame(&buffer)?;
         let frames = self.frames + 1; // and the end
         let seek_table_len = seek::table_len(frames);
@@ -59,7 +70,7 @@ impl Writer<'_> {
         };
         end.build(self.file.len(), &mut buffer);
         let end = self.append_frame(&buffer)?;
-        self.append_seek_table(frames, &[manifest.len, root.len, end.len])?;
+        self.append_seek_table(frames, &pages, &[manifest.len, root.len, end.len])?;
         self.sync()?;
         let stored_bytes = self.file.len();
         drop(self.file);
@@ -73,22 +84,25 @@ impl Writer<'_> {
     }
 
     /// The pages hold what is needed, so they are read back, one at a time.
-    fn append_seek_table(&mut self, frames: u64, behind: &[u32]) -> Result<(), ImageError> {
-        let name = unfinished_name(&self.name);
-        let file = self.store.open(&name)?;
-        let pages = std::mem::take(&mut self.pages);
+    fn append_seek_table(
+        &mut self,
+        frames: u64,
+        pages: &Pages,
+        [manifest, root, end]: &[u32; 3],
+    ) -> Result<(), ImageError> {
+        let file = self.store.open(&unfinished_name(&self.name))?;
+        let (beside, sorted) = match self.head.order {
+            Order::Disk => (&pages.by_address, [].as_slice()),
+            Order::Any => (&pages.by_offset, pages.by_address.as_slice()),
+        };
         let mut out = Vec::new();
         seek::put_start(frames, &mut out);
         seek::put_lead(&mut out);
         seek::put_entry(self.head_len, 0, &mut out);
-        for place in &pages {
+        for place in beside {
             let found = scan::read_page(&*file, place.offset)?;
             let Some((page, _)) = found.filter(|(_, found)| found == place) else {
-                let place = self.store.describe();
-                return Err(StoreError::Fault(format!(
-                    "{place}/{name} does not give back what was written; choose another store"
-                ))
-                .into());
+                return Err(self.not_what_was_written());
             };
             index::seek_entries(
                 &page.entries,
@@ -101,9 +115,9 @@ impl Writer<'_> {
                 out.clear();
             }
         }
-        behind
-            .iter()
-            .for_each(|len| seek::put_entry(*len, 0, &mut out));
+        seek::put_entry(*manifest, 0, &mut out);
+        let rest = sorted.iter().map(|page| page.len).chain([*root, *end]);
+        rest.for_each(|len| seek::put_entry(len, 0, &mut out));
         seek::put_footer(frames, &mut out);
         self.put(&out)
     }

@@ -4,17 +4,20 @@ use disk::extent::Extent;
 
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::{HEAD_AT, Head, LEAD};
-use crate::index::PageRef;
+use crate::head::{HEAD_AT, Head, LEAD, Order};
+use crate::index::{Page, PageRef};
 use crate::scan;
 use crate::store::{ReadFile, Store, StoreError};
 use crate::writer::Writer;
+use crate::writer::any_order::Course;
 use crate::{file_name, unfinished_name};
 
 /// The pages of an unfinished image, all of them whole.
 struct Chain {
     pages: Vec<PageRef>,
     frames: u64,
+    /// Of the last.
+    order: Order,
 }
 
 impl<'s> Writer<'s> {
@@ -38,19 +41,68 @@ impl<'s> Writer<'s> {
             head.check_size()?;
             return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head);
         }
-        let (own, head_len) = own_head(&*file, &image)?;
-        same_source(&own, head, &image)?;
-        let chain = last_chain(&*file, &own, head_len)?;
+        let begun = Begun::of(&*file, head, &image)?;
         drop(file);
-        let end = chain
-            .pages
-            .last()
-            .map_or(HEAD_AT + u64::from(head_len), PageRef::end);
-        let mut writer = Writer::on(store, name, store.resume(&unfinished, end)?, own);
-        writer.head_len = head_len;
-        writer.written = chain.pages.last().map_or(0, |page| page.extent.end());
-        writer.frames = 2 + chain.frames;
-        writer.pages = chain.pages;
+        begun.go_on(store, name)
+    }
+
+    /// Goes on with a finished image, to complete what of its disk is not tried or unreadable: it loses its name and
+    /// is unfinished again, as after an interruption. Its manifest goes with that; whoever wants to keep it reads
+    /// it before. Refused, and nothing is changed, when its index is damaged.
+    pub fn reopen(store: &'s dyn Store, name: &str, head: &Head) -> Result<Writer<'s>, ImageError> {
+        let (unfinished, finished) = (unfinished_name(name), file_name(name));
+        let image = format!("{}/{finished}", store.describe());
+        let file = store.open(&finished)?;
+        let begun = Begun::of(&*file, head, &image)?;
+        let mut manifest = Vec::new();
+        let whole = scan::read_frame(&*file, begun.end(), FrameKind::Manifest, &mut manifest)?;
+        drop(file);
+        if !whole {
+            return Err(ImageError::NotWhole { image });
+        }
+        store.publish(&finished, &unfinished)?;
+        begun.go_on(store, name)
+    }
+}
+
+/// What of a file an image is gone on with.
+struct Begun {
+    head: Head,
+    head_len: u32,
+    chain: Chain,
+}
+
+impl Begun {
+    fn of(file: &dyn ReadFile, head: &Head, image: &str) -> Result<Begun, ImageError> {
+        let (own, head_len) = own_head(file, image)?;
+        same_source(&own, head, image)?;
+        let chain = last_chain(file, &own, head_len)?;
+        Ok(Begun {
+            head: own,
+            head_len,
+            chain,
+        })
+    }
+
+    /// Everything behind this is cut off.
+    fn end(&self) -> u64 {
+        let behind_head = HEAD_AT + u64::from(self.head_len);
+        self.chain.pages.last().map_or(behind_head, PageRef::end)
+    }
+
+    fn go_on<'s>(self, store: &'s dyn Store, name: &str) -> Result<Writer<'s>, ImageError> {
+        let file = store.resume(&unfinished_name(name), self.end())?;
+        let mut writer = Writer::on(store, name, file, self.head);
+        writer.head_len = self.head_len;
+        writer.written = self.chain.pages.last().map_or(0, |page| page.extent.end());
+        writer.frames = 2 + self.chain.frames;
+        writer.pages = self.chain.pages;
+        if self.chain.order == Order::Any {
+            writer.head.order = Order::Any;
+            let newest = writer.newest_of_pages()?;
+            writer.written = newest.without_gap(0);
+            writer.course = Course::Left(newest);
+        }
         Ok(writer)
     }
 }
@@ -105,18 +157,41 @@ fn same_source(own: &Head, head: &Head, image: &str) -> Result<(), ImageError> {
     Err(ImageError::OtherSource { image, what })
 }
 
+/// Where the pages found so far begin: in the file, on the disk, in number.
+#[derive(Clone, Copy)]
+struct After {
+    begin: u64,
+    extent: Extent,
+    number: u32,
+    order: Order,
+}
+
+impl After {
+    fn follows(&self, page: &Page, place: &PageRef) -> bool {
+        let on_disk = match (page.head.order, self.order) {
+            (Order::Disk, Order::Disk) => page.extent.end() == self.extent.start(),
+            (_, Order::Any) => true,
+            (Order::Any, Order::Disk) => false,
+        };
+        on_disk && place.end() == self.begin && page.number.checked_add(1) == Some(self.number)
+    }
+}
+
 /// The longest unbroken row of pages: from the last one whose links all hold.
 fn last_chain(file: &dyn ReadFile, head: &Head, head_len: u32) -> Result<Chain, ImageError> {
     let mut end = file.len();
     loop {
         let found = scan::find_back(file, end, &[FrameKind::Page], |offset| {
             let page = scan::read_page(file, offset)?;
-            Ok(page.filter(|(page, _)| page.head == *head).map(|_| offset))
+            Ok(page
+                .filter(|(page, _)| page.head.same_image(head))
+                .map(|_| offset))
         })?;
         let Some(last) = found else {
             return Ok(Chain {
                 pages: Vec::new(),
                 frames: 0,
+                order: head.order,
             });
         };
         match follow(file, head, head_len, last)? {
@@ -134,34 +209,41 @@ fn follow(
     last: u64,
 ) -> Result<Result<Chain, u64>, ImageError> {
     let mut pages: Vec<PageRef> = Vec::new();
-    let mut frames = 0;
-    // Where the pages found so far begin: in the file, on the disk, in number.
-    let mut next: Option<(u64, Extent, u32)> = None;
+    let (mut frames, mut order) = (0, None);
+    let mut next: Option<After> = None;
     let mut at = Some(last);
     while let Some(offset) = at {
         let Some((page, place)) = scan::read_page(file, offset)? else {
             return Ok(Err(offset));
         };
-        let joins = next.is_none_or(|(begin, extent, number)| {
-            place.end() == begin
-                && page.extent.end() == extent.start()
-                && page.number.checked_add(1) == Some(number)
-        });
-        if page.head != *head || !joins {
+        let joins = next.is_none_or(|after| after.follows(&page, &place));
+        if !page.head.same_image(head) || !joins {
             return Ok(Err(offset));
         }
-        next = Some((page.begin(), page.extent, page.number));
+        next = Some(After {
+            begin: page.begin(),
+            extent: page.extent,
+            number: page.number,
+            order: page.head.order,
+        });
         frames += page.frames();
+        order = order.or(Some(page.head.order));
         pages.push(place);
         at = page.previous;
     }
-    let whole = next
-        == next.filter(|(begin, extent, number)| {
-            *begin == HEAD_AT + u64::from(head_len) && extent.start() == 0 && *number == 0
-        });
+    let whole = next.is_none_or(|first| {
+        first.begin == HEAD_AT + u64::from(head_len)
+            && (first.extent.start() == 0 || first.order == Order::Any)
+            && first.number == 0
+    });
     if !whole {
         return Ok(Err(pages.last().map_or(0, |page| page.offset)));
     }
     pages.reverse();
-    Ok(Ok(Chain { pages, frames }))
+    let order = order.unwrap_or(head.order);
+    Ok(Ok(Chain {
+        pages,
+        frames,
+        order,
+    }))
 }

@@ -7,9 +7,11 @@ use disk::source::BlockSource;
 use image::check;
 use image::memory::MemoryStore;
 use image::reader::{Piece, Reader};
+use image::store::Store;
 use image::writer::Writer;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
+use crate::any_order;
 use crate::making::{CHUNK, Disk, noise, restore, rounds, store_with};
 
 /// One thing done to the bytes of a file; places are parts of its length.
@@ -109,6 +111,24 @@ proptest! {
     }
 
     #[test]
+    fn a_bent_image_in_any_order_gives_the_newest_an_older_state_or_nothing(
+        changes in proptest::collection::vec(change(), 1..6),
+    ) {
+        let (model, mut bytes) = any_order::sample(1);
+        changes.iter().for_each(|change| apply(&mut bytes, change));
+        let store = store_with(bytes.clone());
+        if let Ok(reader) = Reader::open(&store, "pc.img.zst") {
+            walk_all(&reader);
+            model.expect_known_states_in(&reader);
+        }
+        store.put("pc.img.zst.unfinished", bytes);
+        if let Ok(mut writer) = Writer::resume(&store, "pc", &model.head()) {
+            writer.any_order();
+            writer.read_back(0, &mut Vec::new()).unwrap();
+        }
+    }
+
+    #[test]
     fn a_bent_unfinished_image_is_gone_on_with_or_refused(changes in proptest::collection::vec(change(), 1..6)) {
         let disk = Disk::new(13, 4);
         let mut bytes = disk.image_bytes(1, 4);
@@ -128,16 +148,31 @@ proptest! {
         place in any::<proptest::sample::Index>(),
         value in prop_oneof![Just(0u64), Just(1), Just(u64::MAX), Just(1 << 63), Just(1 << 40), any::<u64>(), 0u64..5_000_000],
         width in prop_oneof![Just(1usize), Just(2), Just(4), Just(8)],
+        in_any_order in any::<bool>(),
     ) {
-        let mut bytes = Disk::new(13, 4).image_bytes(1, 4);
+        let mut bytes = match in_any_order {
+            false => Disk::new(13, 4).image_bytes(1, 4),
+            true => any_order::sample(1).1,
+        };
         let frames = own_frames(&bytes);
         let (start, end) = frames[which.index(frames.len())];
         let field = start + 40 + place.index((end - start - 72 - width).max(1)) / width * width;
         bytes[field..field + width].copy_from_slice(&value.to_le_bytes()[..width]);
         reseal(&mut bytes[start..end]);
-        let store = store_with(bytes);
+        let store = store_with(bytes.clone());
         if let Ok(reader) = Reader::open(&store, "pc.img.zst") {
             walk_all(&reader);
+        }
+        store.remove("pc.img.zst").unwrap();
+        store.put("pc.img.zst.unfinished", bytes);
+        if let Ok(mut writer) = Writer::resume(&store, "pc", &any_order::model().head()) {
+            writer.any_order();
+            let cells = writer.head().geometry.size_bytes / u64::from(writer.head().chunk_size);
+            for nth in 0..cells.min(30) {
+                let at = nth * u64::from(writer.head().chunk_size);
+                let _ = writer.read_back(at, &mut Vec::new());
+            }
+            let _ = writer.finish(&crate::making::manifest());
         }
     }
 }
