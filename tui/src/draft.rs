@@ -40,7 +40,7 @@ impl Task {
             Action::Verify { .. } => Task::Verify,
             Action::Check { .. } => Task::Check,
             Action::Extract { .. } => Task::Extract,
-            Action::Serve { .. } => Task::Words,
+            Action::Serve { .. } | Action::Export { .. } => Task::Words,
         }
     }
 }

@@ -32,8 +32,11 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         } => unlocking(&keys, streams, |unlock, streams| {
             disks::run(&files, &unlock.keys, &output, streams)
         }),
-        Command::Image(w) => unlocking(&w.keys, streams, |unlock, streams| {
+        Command::Image(w) | Command::Import(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
+        }),
+        Command::Export(w) => unlocking(&w.keys, streams, |unlock, streams| {
+            job::run_without_consent(w.request(unlock), &w.output, streams)
         }),
         Command::Restore(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
@@ -56,8 +59,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
             output,
         } => unlocking(&keys, streams, |unlock, streams| {
             let (from, within) = whole_disk(from);
-            let path = format!("{within}{path}");
-            ls::run(&from, &path, &unlock.keys, &output, streams)
+            ls::run(&from, &(within + &path), &unlock.keys, &output, streams)
         }),
         Command::Cp {
             from,
@@ -68,8 +70,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
             output,
         } => unlocking(&keys, streams, |unlock, streams| {
             let (from, within) = whole_disk(from);
-            let paths = paths.iter().map(|path| format!("{within}{path}"));
-            let paths = paths.collect();
+            let paths = paths.iter().map(|path| format!("{within}{path}")).collect();
             cp::run((from, paths, to), unlock, &live, &output, streams)
         }),
         Command::Check { image, output } => check::run(image, &output, streams),

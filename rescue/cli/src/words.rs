@@ -1,5 +1,6 @@
 //! The words of the command line. Completions, manual pages and the parser are all this one definition.
 
+mod exchange;
 mod job;
 mod limits;
 mod option;
@@ -96,6 +97,21 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+
+    /// Writes an image or a disk as an image of another program, a new file
+    #[command(after_help = "Examples:\n  \
+        rescue export laptop.img.zst laptop.qcow2 --format qcow2\n  \
+        rescue export laptop.img.zst laptop.vhdx --format vhdx\n  \
+        rescue export serial:S3Z9NB0K /mnt/usb/pc.vmdk --format vmdk\n\n\
+        What is there is never overwritten. What no filesystem uses reads as zeros.")]
+    Export(exchange::ExportWords),
+
+    /// Makes an image of ours out of one of another program: qcow2, VHD, VHDX, VMDK, VDI, raw
+    #[command(after_help = "Examples:\n  \
+        rescue import old-pc.vmdk /mnt/backup --name old-pc\n  \
+        rescue import server.qcow2 label:BACKUP/pcs --name server --level 3\n\n\
+        Such a file is accepted wherever a disk is read: `rescue ls old-pc.vmdk` looks into it.")]
+    Import(job::ImageWords),
 
     /// Serves an image as a network block device (NBD), for QEMU, nbdcopy, qemu-img or the kernel
     #[command(after_help = "Examples:\n  \

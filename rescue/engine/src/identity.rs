@@ -18,7 +18,8 @@ pub struct Identity {
     pub size_bytes: u64,
     /// BLAKE3 over the first and last 64 KiB: changes when somebody repartitions the disk.
     pub fingerprint: Fingerprint,
-    /// Set for a regular file that is used as a disk: its canonical path.
+    /// Set for a regular file that is used as a disk: its canonical path. Its model is the format of another
+    /// program where it is not a raw disk.
     pub file: Option<PathBuf>,
 }
 
@@ -38,6 +39,11 @@ impl Identity {
         let text = known.map_or_else(|| self.size_bytes.to_string(), str::to_owned);
         let chars: Vec<char> = text.chars().collect();
         chars[chars.len().saturating_sub(4)..].iter().collect()
+    }
+
+    /// Of a regular file that is an image of another program: how people call its format. It is only ever read.
+    pub fn format(&self) -> Option<&str> {
+        self.file.as_ref().and(self.model.as_deref())
     }
 
     /// The same device, whatever is on it now.

@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod counters;
 mod digest;
+mod export;
 mod extract;
 mod fetch;
 mod from_image;
@@ -129,6 +130,14 @@ impl Job<'_> {
             Action::Check { .. } => return vec![Step::Check],
             Action::Extract { .. } => return vec![Step::Copy, Step::Flush],
             Action::Serve { .. } => return vec![Step::Serve],
+            Action::Export { .. } => {
+                let verify =
+                    (options.verification == Verification::ReadBack).then_some(Step::Verify);
+                return [Step::Copy, Step::Flush]
+                    .into_iter()
+                    .chain(verify)
+                    .collect();
+            }
         };
         first.iter().chain(verify).copied().chain(grow).collect()
     }
@@ -151,6 +160,7 @@ impl Job<'_> {
             Action::Verify { .. } => self.verify(meter, report),
             Action::Check { .. } => self.check(meter, report),
             Action::Extract { .. } => self.extract(meter, report),
+            Action::Export { .. } => self.export(meter, report),
             Action::Serve { .. } => self.serve(meter, report),
         });
         if ended.is_ok() {
@@ -168,6 +178,7 @@ impl Job<'_> {
             | Action::Image { .. }
             | Action::Restore { .. }
             | Action::Extract { .. }
+            | Action::Export { .. }
                 if self.permits.is_empty() =>
             {
                 Err(Stop::Fault(

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod linux;
 pub mod map;
 pub mod mapfile;
+mod new_file;
 pub mod passes;
 pub mod permit;
 pub mod plan;

@@ -7,6 +7,7 @@ mod claim;
 mod destination;
 mod find;
 mod fingerprint;
+mod foreign;
 mod grow;
 mod hardware;
 mod ioctl;
@@ -183,6 +184,9 @@ impl Host for Linux {
 
     fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError> {
         let path = find::path_of(self, identity)?;
+        if identity.format().is_some() {
+            return foreign::reopen(&path, &self.roots.sys);
+        }
         let node = Node::open(&path, Access::Read, &self.roots.sys)
             .map_err(|error| open_trouble(&path, &error, "another program has it"))?;
         Ok(Box::new(DirectSource::new(node.of_disk(identity))))
@@ -227,6 +231,21 @@ impl Host for Linux {
         };
         let sink = destination::open(&disk, identity, &uses, flags, &self.roots.sys)?;
         Ok(Box::new(sink))
+    }
+
+    /// What a job wrote is a raw disk, whatever stands in it.
+    fn open_written(&self, permit: &WritePermit) -> Result<Box<dyn BlockSource>, HostError> {
+        let path = match permit.target() {
+            Target::Disk(identity) => match &identity.file {
+                Some(path) => path,
+                None => return self.open_source(&self.identify(identity)?),
+            },
+            Target::NewFile { path, .. } => path,
+            Target::Store { .. } => return Err(for_a_store()),
+        };
+        let node = Node::open(path, Access::Read, &self.roots.sys)
+            .map_err(|error| open_trouble(path, &error, "another program has it"))?;
+        Ok(Box::new(DirectSource::new(node)))
     }
 
     fn open_place(

@@ -1,6 +1,7 @@
 //! What will be done, decided and shown before anything is.
 
 mod clone;
+mod export;
 mod extract;
 mod find;
 mod imaging;

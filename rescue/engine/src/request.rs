@@ -1,5 +1,6 @@
 //! What a user asks for, in the words of the command line.
 
+mod format;
 mod listen;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::limits::Limits;
 
+pub use format::Format;
 pub use listen::{Listen, PORT, Writes};
 
 /// One job. Its `Display` is the command line that asks for it.
@@ -41,6 +43,12 @@ pub enum Action {
     },
     Check {
         image: Place,
+    },
+    /// Into an image of another program, a new file.
+    Export {
+        from: Origin,
+        file: PathBuf,
+        format: Format,
     },
     /// An image as a block device of the network.
     Serve {
@@ -306,6 +314,10 @@ impl fmt::Display for Action {
                 write!(f, " {}", quoted(to))?;
             }
             Action::Check { image } => write!(f, "check {}", quoted(image))?,
+            Action::Export { from, file, format } => {
+                let file = quoted(file.display());
+                write!(f, "export {} {file} --format {format}", quoted(from))?;
+            }
             Action::Serve {
                 image,
                 listen,

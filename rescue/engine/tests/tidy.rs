@@ -162,7 +162,7 @@ fn only_an_approved_plan_issues_permits() {
 const FLOORS: &[&[&str]] = &[
     &[
         "host", "permit", "map", "report", "identity", "event", "state", "mapfile", "request",
-        "files", "clock", "unlock", "limits", "journal", "careful", "passes",
+        "files", "clock", "unlock", "limits", "journal", "careful", "passes", "new_file",
     ],
     &[
         "plan",

@@ -13,6 +13,7 @@ pub mod vdi;
 pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
+pub mod write;
 
 use std::sync::Arc;
 

@@ -66,6 +66,30 @@ impl<T: Tables + 'static> Mapped<T> {
 }
 
 impl<T: Tables> Mapped<T> {
+    /// The span at the front of what is asked, with those behind it that follow it in the same file: one read.
+    fn together(&self, asked: Extent) -> Result<Option<Span>, ReadError> {
+        let next = |at| Ok(self.tables.span(at)?.filter(|span| span.len > 0));
+        let Some(mut span) = next(asked.start())? else {
+            return Ok(None);
+        };
+        let Place::File { nth, offset } = span.place else {
+            return Ok(Some(span));
+        };
+        while span.len < asked.len() {
+            let Ok(Some(behind)) = next(asked.start() + span.len) else {
+                break;
+            };
+            let follows = offset
+                .checked_add(span.len)
+                .map(|offset| Place::File { nth, offset });
+            if follows != Some(behind.place) {
+                break;
+            }
+            span.len = span.len.saturating_add(behind.len);
+        }
+        Ok(Some(span))
+    }
+
     /// False where tables are damaged or lead out of their file.
     fn part(&self, place: Place, buf: &mut [u8]) -> Result<bool, ReadError> {
         match place {
@@ -133,8 +157,7 @@ impl<T: Tables> BlockSource for Mapped<T> {
         let (mut at, mut rest) = (offset, buf);
         while !rest.is_empty() {
             let asked = Extent::new(at, rest.len() as u64).expect("it lies on the disk");
-            let span = self.tables.span(at).map_err(|error| lost(error, asked))?;
-            let span = span.filter(|span| span.len > 0);
+            let span = self.together(asked).map_err(|error| lost(error, asked))?;
             let span = span.ok_or(ReadError::Unreadable(asked))?;
             let len = usize::try_from(span.len)
                 .unwrap_or(usize::MAX)

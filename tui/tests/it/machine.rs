@@ -334,7 +334,10 @@ pub fn plan(request: &Request) -> Plan {
         Action::Clone { .. } => (Some(system_disk()), Some(empty_disk())),
         Action::Restore { .. } => (None, Some(empty_disk())),
         Action::Verify { .. } => (None, Some(system_disk())),
-        Action::Check { .. } | Action::Extract { .. } | Action::Serve { .. } => (None, None),
+        Action::Check { .. }
+        | Action::Extract { .. }
+        | Action::Serve { .. }
+        | Action::Export { .. } => (None, None),
     };
     let shown = Shown {
         used: system_disk().layout.unwrap().used(),

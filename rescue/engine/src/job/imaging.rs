@@ -219,7 +219,7 @@ fn unreadable(reader: &Reader, at: u64) -> Result<ExtentMap, ImageError> {
     Ok(bad)
 }
 
-fn random_id() -> Result<ImageId, String> {
+pub fn random_id() -> Result<ImageId, String> {
     use std::io::Read;
     let mut id = [0; 16];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut id));

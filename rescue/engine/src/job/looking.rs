@@ -106,6 +106,10 @@ impl Job<'_> {
             | Action::Extract {
                 from: Origin::Image(image),
                 ..
+            }
+            | Action::Export {
+                from: Origin::Image(image),
+                ..
             } => Some(image),
             _ => None,
         }

@@ -38,6 +38,7 @@ impl Tuning {
         let chunk_bytes: u32 = if little { 1 << 20 } else { 4 << 20 };
         let whole_chunks = match &plan.request.action {
             Action::Image { .. } | Action::Restore { .. } | Action::Check { .. } => true,
+            Action::Export { from, .. } => matches!(from, Origin::Image(_)),
             Action::Verify { against, .. } => matches!(against, Origin::Image(_)),
             Action::Extract { .. } | Action::Serve { .. } => false,
             Action::Clone { .. } => plan.used_bytes > MUCH_TO_COPY,

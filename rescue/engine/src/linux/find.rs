@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use disk::geometry::Geometry;
+use disk::source::BlockSource;
 
 use crate::host::{Disk, HostError, Transport};
 use crate::identity::Identity;
 use crate::inventory;
 use crate::linux::Linux;
 use crate::linux::fingerprint;
+use crate::linux::foreign;
 use crate::linux::node::{Access, Node, open_trouble};
-use crate::linux::probe::{Probed, probe};
+use crate::linux::probe::{Probed, probe, probe_source};
 use crate::linux::protect::{self, Hardware};
 use crate::linux::source::DirectSource;
 use crate::linux::sysfs::{SysDisk, SysPartition};
@@ -89,14 +91,18 @@ pub fn path_of(linux: &Linux, identity: &Identity) -> Result<PathBuf, HostError>
 
 /// Of a regular file as it is now; an error when it has another size or is gone.
 pub fn file_identity(linux: &Linux, file: &Path, known: &Identity) -> Result<Identity, HostError> {
-    let node = Node::open(file, Access::Read, linux.sysfs().root())
-        .map_err(|error| open_trouble(file, &error, BUSY))?;
-    let source = DirectSource::new(node);
-    let found = identity_of_file(
-        file,
-        disk::source::BlockSource::size_bytes(&source),
-        fingerprint::of(&source),
-    );
+    let source: Box<dyn BlockSource> = match known.format() {
+        Some(_) => foreign::reopen(file, linux.sysfs().root())?,
+        None => {
+            let node = Node::open(file, Access::Read, linux.sysfs().root());
+            let node = node.map_err(|error| open_trouble(file, &error, BUSY))?;
+            Box::new(DirectSource::new(node))
+        }
+    };
+    let found = Identity {
+        model: known.model.clone(),
+        ..identity_of_file(file, source.size_bytes(), fingerprint::of(&*source))
+    };
     if found.same_device(known) {
         return Ok(found);
     }
@@ -216,11 +222,21 @@ fn file(linux: &Linux, path: &Path, uses: &Uses, devices: &[SysDisk]) -> Result<
         .metadata()
         .map_err(|error| open_trouble(path, &error, BUSY))?
         .len();
-    let probed = probe(path, linux.sysfs().root(), linux.media());
+    let image = foreign::open(path, linux.sysfs().root())?;
+    let mut probed = match &image {
+        Some(image) => probe_source(&*image.source, path, linux.media()),
+        None => probe(path, linux.sysfs().root(), linux.media()),
+    };
+    if let (Some(image), Ok(layout)) = (&image, &mut probed.layout) {
+        layout.notes.extend(image.notes.iter().cloned());
+    }
     let geometry = probed.geometry.unwrap_or(Geometry::of_file(size_bytes));
     Ok(Disk {
         path: path.to_owned(),
-        identity: identity_of_file(path, geometry.size_bytes, probed.fingerprint),
+        identity: Identity {
+            model: image.map(|image| image.format.to_owned()),
+            ..identity_of_file(path, geometry.size_bytes, probed.fingerprint)
+        },
         transport: Transport::File,
         vendor: None,
         firmware: None,

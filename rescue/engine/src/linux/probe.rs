@@ -36,14 +36,19 @@ pub fn probe(path: &Path, sysfs: &Path, media: &BootMedium) -> Probed {
             };
         }
     };
-    let layout = Layout::read(&source).map_err(|error| format!("{}: {error}", path.display()));
+    probe_source(&source, path, media)
+}
+
+/// Of a disk that is open.
+pub fn probe_source(source: &dyn BlockSource, path: &Path, media: &BootMedium) -> Probed {
+    let layout = Layout::read(source).map_err(|error| format!("{}: {error}", path.display()));
     Probed {
         geometry: Some(source.geometry()),
-        fingerprint: fingerprint::of(&source),
-        boot_medium: media.is(&source, layout.as_ref().ok()),
+        fingerprint: fingerprint::of(source),
+        boot_medium: media.is(source, layout.as_ref().ok()),
         systems: layout
             .as_ref()
-            .map_or_else(|_| Vec::new(), |l| systems::of(&source, l)),
+            .map_or_else(|_| Vec::new(), |l| systems::of(source, l)),
         layout,
     }
 }

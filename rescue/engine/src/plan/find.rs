@@ -166,6 +166,13 @@ impl<'a> Survey<'a> {
     /// What may not be written, whatever is to be written there.
     pub fn check_writable(&mut self, disk: &Disk) {
         let title = disk.title();
+        if let Some(format) = disk.identity.format() {
+            self.refuse(Refusal::Other {
+                text: format!(
+                    "{title} is an image of another program ({format}), which is never written into; name another file"
+                ),
+            });
+        }
         if disk.boot_medium {
             self.refuse(Refusal::BootMedium {
                 disk: title.clone(),

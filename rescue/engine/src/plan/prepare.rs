@@ -4,7 +4,7 @@ use disk::extent::ExtentMap;
 
 use super::find::Survey;
 use super::refusal::Refusal;
-use super::{Plan, clone, extract, imaging, restore, serve, verify};
+use super::{Plan, clone, export, extract, imaging, restore, serve, verify};
 use crate::host::{Disk, Host};
 use crate::identity::Identity;
 use crate::map::Map;
@@ -28,6 +28,9 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
         }
         Action::Verify { against, disk } => verify::plan(request, against, disk, &mut survey),
         Action::Check { image } => verify::check(request, image, &mut survey),
+        Action::Export { from, file, format } => {
+            export::plan(request, from, file, *format, &mut survey)
+        }
         Action::Serve {
             image,
             listen,

@@ -10,7 +10,13 @@ use crate::host::Disk;
 pub fn disk(role: &str, disk: &Disk) -> Vec<String> {
     let size = Size(disk.geometry.size_bytes);
     let mut lines = vec![match disk.identity.file {
-        Some(_) => format!("{role}: {}, a regular file of {size}", disk.path.display()),
+        Some(_) => match disk.identity.format() {
+            Some(format) => format!(
+                "{role}: {}, a {format} image of {size}",
+                disk.path.display()
+            ),
+            None => format!("{role}: {}, a regular file of {size}", disk.path.display()),
+        },
         None => format!("{role}: {}, {}, {size}", disk.title(), disk.transport),
     }];
     lines.extend(content(disk).into_iter().map(|line| format!("  {line}")));

@@ -1,0 +1,48 @@
+//! The words of `rescue export`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use engine::request::{Action, Format, Options, Origin, Request, Unlock};
+
+use super::option::{Check, Extent, InUse, KeyWords, Output};
+
+#[derive(Args, Debug)]
+pub struct ExportWords {
+    #[arg(value_name = "IMAGE|DISK")]
+    from: Origin,
+    /// Must not exist
+    file: PathBuf,
+    /// raw, qcow2, vhdx or vmdk
+    #[arg(long)]
+    format: Format,
+    #[command(flatten)]
+    pub keys: KeyWords,
+    #[command(flatten)]
+    coverage: Extent,
+    #[command(flatten)]
+    live: InUse,
+    #[command(flatten)]
+    verification: Check,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl ExportWords {
+    pub fn request(&self, unlock: Unlock) -> Request {
+        Request {
+            action: Action::Export {
+                from: self.from.clone(),
+                file: self.file.clone(),
+                format: self.format,
+            },
+            options: Options {
+                unlock,
+                coverage: self.coverage.coverage(),
+                liveness: self.live.liveness(),
+                verification: self.verification.verification(),
+                ..Options::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `rescue export` and images of other programs as disks, judged by qemu-img.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::made::{digest, disk, shell, tool};
+
+/// What it printed, if it ended with this code.
+fn rescue(directory: &Path, words: &[&str], code: i32) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
+        .args(words)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let said = format!("{out}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "rescue {words:?}: {said}");
+    said
+}
+
+#[test]
+fn an_export_is_the_disk_to_qemu_and_comes_back_by_an_import() {
+    let dir = TempDir::new().unwrap();
+    let raw = disk().display().to_string();
+    rescue(
+        dir.path(),
+        &["image", &raw, ".", "--name", "pc", "--no-verify"],
+        0,
+    );
+    shell(&format!(
+        "cd {}; zstd -qdc pc.img.zst >restored.img",
+        dir.path().display()
+    ));
+    let restored = dir.path().join("restored.img");
+    let used = rescue(dir.path(), &["map", &raw], 0);
+    for format in ["raw", "qcow2", "vhdx", "vmdk"] {
+        let file = format!("out.{format}");
+        let from = if format == "qcow2" {
+            raw.as_str()
+        } else {
+            "pc.img.zst"
+        };
+        let said = rescue(dir.path(), &["export", from, &file, "--format", format], 0);
+        assert!(said.contains("read back and equal"), "{said}");
+        let path = dir.path().join(&file).display().to_string();
+        tool(
+            "qemu-img",
+            &[
+                "compare",
+                "-f",
+                "raw",
+                "-F",
+                format,
+                restored.to_str().unwrap(),
+                &path,
+            ],
+        );
+        if format == "raw" {
+            continue;
+        }
+        tool("qemu-img", &["check", "-f", format, &path]);
+        // A disk like any other: the same map, the same files, the same image.
+        let map = rescue(dir.path(), &["map", &file], 0);
+        let body = |map: &str| {
+            map.lines()
+                .filter(|l| !l.starts_with('#'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(body(&map), body(&used), "{format}");
+        let list = rescue(dir.path(), &["ls", &file, "2/docs"], 0);
+        assert_eq!(list.lines().count(), 80, "{list}");
+        rescue(
+            dir.path(),
+            &["import", &file, ".", "--name", format, "--no-verify"],
+            0,
+        );
+        let back = shell(&format!(
+            "cd {}; zstd -qdc {format}.img.zst | sha256sum",
+            dir.path().display()
+        ));
+        assert_eq!(back, digest(&restored), "{format}");
+    }
+    rescue(dir.path(), &["check", "qcow2.img.zst"], 0);
+}
+
+#[test]
+fn an_image_of_another_program_is_never_written_into() {
+    let dir = TempDir::new().unwrap();
+    let raw = disk().display().to_string();
+    let image = dir.path().join("disk.qcow2");
+    tool(
+        "qemu-img",
+        &[
+            "convert",
+            "-O",
+            "qcow2",
+            "-c",
+            &raw,
+            image.to_str().unwrap(),
+        ],
+    );
+    let before = digest(&image);
+    let said = rescue(
+        dir.path(),
+        &["clone", &raw, "disk.qcow2", "--approve", "disk.qcow2"],
+        3,
+    );
+    assert!(said.contains("never written into"), "{said}");
+    let said = rescue(
+        dir.path(),
+        &["export", &raw, "disk.qcow2", "--format", "qcow2"],
+        3,
+    );
+    assert!(said.contains("is there already"), "{said}");
+    let said = rescue(dir.path(), &["cp", "disk.qcow2", "3/20.txt", "."], 0);
+    assert!(said.contains("1 files"), "{said}");
+    assert_eq!(digest(&image), before);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn what_stands_on_another_file_is_refused_with_what_helps() {
+    let dir = TempDir::new().unwrap();
+    shell(&format!(
+        "cd {}; qemu-img create -q -f qcow2 base.qcow2 10M; qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 top.qcow2",
+        dir.path().display()
+    ));
+    let said = rescue(
+        dir.path(),
+        &["import", "top.qcow2", ".", "--name", "top"],
+        3,
+    );
+    assert!(
+        said.contains("base.qcow2") && said.contains("qemu-img convert"),
+        "{said}"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
