@@ -1,12 +1,15 @@
 //! Images of every released version of the format, which must open for ever. They are never made again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
+use disk::extent::Extent;
 use disk::source::BlockSource;
 use image::check;
 use image::chunk::Kind;
 use image::digest::Digest;
+use image::head::Order;
 use image::reader::{Piece, Reader};
 use image::states::State;
 
@@ -95,6 +98,58 @@ fn version_1_knows_what_each_chunk_was() {
             (Kind::Data, chunk, 0, 0),
             (Kind::Data, 1536, 0, 0),
         ]
+    );
+}
+
+/// As [`V1_CONTENT`], of `v1-any-order.img.zst`.
+const ANY_ORDER_CONTENT: &str = "f043411eda4cca193fe657eff5611c1968ee9b20d69bc351653a18fc48711f99";
+
+#[test]
+fn version_1_in_any_order_opens_and_holds_the_newest_of_each_cell() {
+    let reader = opened("v1-any-order.img.zst");
+    assert_eq!(reader.notes(), <[String; 0]>::default());
+    assert_eq!(reader.head().order, Order::Any);
+    assert_eq!(
+        reader.index().unwrap().to_string(),
+        "06e385c6474e43dfdb66ea6003c45628701d41ab498b6c1df78575e46015b4fe"
+    );
+    let (content, lost) = restore(&reader);
+    assert!(lost.is_empty());
+    assert_eq!(Digest::of(&content).to_string(), ANY_ORDER_CONTENT);
+    assert!(check::all(&reader, |_| {}).unwrap().is_clean());
+    let manifest = reader.manifest().unwrap();
+    assert!(!manifest.in_disk_order);
+    let mut bytes = BTreeMap::new();
+    let tell = |state: State, extent: Extent| {
+        *bytes.entry(format!("{state:?}")).or_insert(0) += extent.len();
+    };
+    reader.survey(tell).unwrap();
+    let told: Vec<_> = bytes
+        .iter()
+        .map(|(state, len)| (state.as_str(), *len))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("Free", 1_081_344),
+            ("Kept", 1_081_344),
+            ("NotTried", 300_032),
+            ("Unreadable", 294_912)
+        ]
+    );
+}
+
+#[test]
+fn the_stock_tool_still_checks_version_1_in_any_order() {
+    let output = Command::new("zstd")
+        .args(["-t", "-q"])
+        .arg(path("v1-any-order.img.zst"))
+        .output();
+    let output = output.expect("the program zstd runs (Debian package: zstd)");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
     );
 }
 
