@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use disk::layer::Limits;
 use engine::host::Host;
 use engine::linux::Linux;
 use engine::plan;
@@ -112,6 +113,21 @@ enum Then {
     End,
 }
 
+/// Deriving a key gets at most three quarters of what memory there is.
+fn bounded(request: &Request, host: &dyn Host) -> Request {
+    let mut request = request.clone();
+    let keys = &mut request.options.unlock.keys;
+    let usual = *keys.limits();
+    if let Some(free) = host.free_memory() {
+        let memory_bytes = usual.memory_bytes.min(free / 4 * 3);
+        *keys = keys.clone().with_limits(Limits {
+            memory_bytes,
+            ..usual
+        });
+    }
+    request
+}
+
 impl Runtime {
     /// Draws only when something happened.
     fn run(
@@ -195,7 +211,7 @@ impl Runtime {
     fn prepare(&self, request: Request) {
         let host = Arc::clone(&self.host);
         self.aside("plan", move |sender| {
-            let result = plan::prepare(&request, &*host).map(Box::new);
+            let result = plan::prepare(&bounded(&request, &*host), &*host).map(Box::new);
             let _ = sender.send(Message::Planned { request, result });
         });
     }

@@ -14,6 +14,7 @@ pub mod report;
 pub mod running;
 pub mod stores;
 pub mod trouble;
+pub mod unlock;
 pub mod waiting;
 
 use ratatui::buffer::Buffer;
@@ -39,6 +40,7 @@ pub enum Screen {
     Ask(ask::Ask),
     Help(help::Help),
     Trouble(trouble::Trouble),
+    Unlock(unlock::Unlock),
 }
 
 impl Screen {
@@ -59,6 +61,7 @@ impl Screen {
             Screen::Ask(s) => s.update(world, message),
             Screen::Help(s) => s.update(world, message),
             Screen::Trouble(s) => s.update(world, message),
+            Screen::Unlock(s) => s.update(world, message),
         }
     }
 
@@ -79,6 +82,7 @@ impl Screen {
             Screen::Ask(s) => s.draw(world, area, buf),
             Screen::Help(s) => s.draw(world, area, buf),
             Screen::Trouble(s) => s.draw(world, area, buf),
+            Screen::Unlock(s) => s.draw(world, area, buf),
         }
     }
 
@@ -99,6 +103,7 @@ impl Screen {
             Screen::Ask(s) => s.under.title(world),
             Screen::Help(_) => "help".into(),
             Screen::Trouble(_) => "a defect of this program".into(),
+            Screen::Unlock(s) => s.title(),
         }
     }
 
@@ -131,6 +136,7 @@ impl Screen {
             Screen::Report(s) => s.keys(),
             Screen::Ask(s) => s.keys(),
             Screen::Trouble(_) => vec![("?", "help"), ("Enter", "to the start")],
+            Screen::Unlock(s) => s.keys(),
         }
     }
 
@@ -140,7 +146,7 @@ impl Screen {
             Screen::Disks(s) => s.types(),
             Screen::Stores(s) => s.types(),
             Screen::Options(s) => s.types(),
-            Screen::Confirm(_) => true,
+            Screen::Confirm(_) | Screen::Unlock(_) => true,
             _ => false,
         }
     }

@@ -5,5 +5,6 @@ pub mod chrome;
 pub mod field;
 pub mod page;
 pub mod pick;
+pub mod secret;
 pub mod strip;
 pub mod text;

@@ -82,6 +82,12 @@ impl Layer {
         reader_of(&self.kind).is_some_and(|reader| reader.unlock.is_some())
     }
 
+    /// Nothing but a key is missing to look into it.
+    pub fn wants_key(&self) -> bool {
+        let why = self.whole.as_deref().unwrap_or_default();
+        self.state == State::Locked && why.starts_with("locked")
+    }
+
     /// How it is opened again, to read the files in its volumes. `None` while it is locked.
     pub fn open(&self, source: &dyn BlockSource, keys: &Keys) -> Option<Opened> {
         let reader = reader_of(&self.kind)?;

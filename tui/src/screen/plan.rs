@@ -1,6 +1,7 @@
 //! What will be done, before anything is.
 
 use engine::plan::{Consent, Plan};
+use engine::request::Request;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -10,10 +11,12 @@ use crate::draft::Task;
 use crate::keys::Key;
 use crate::screen::Screen;
 use crate::screen::confirm::Confirm;
+use crate::screen::menu::Menu;
 use crate::screen::running::Running;
+use crate::screen::unlock::Unlock;
 use crate::theme::Theme;
 use crate::widget::{chrome, page, text};
-use crate::world::World;
+use crate::world::{Inventory, World};
 
 #[derive(Debug)]
 pub struct PlanPage {
@@ -31,6 +34,9 @@ impl PlanPage {
         match message {
             Message::Key(Key::Escape) => return (*self.back, None),
             Message::Key(Key::Enter) => return self.agree(),
+            Message::Key(Key::Char('u')) if self.locked() > 0 => {
+                return (Unlock::open(self), None);
+            }
             Message::Key(key) => {
                 let inner = chrome::inside(chrome::body(world.terminal.area()));
                 let count = lines(&self.plan, world.terminal.theme, usize::from(inner.width)).len();
@@ -38,13 +44,30 @@ impl PlanPage {
                     self.top = top;
                 }
             }
-            Message::Inventory(inventory) => {
-                let (back, _) = self.back.update(world, Message::Inventory(inventory));
-                self.back = Box::new(back);
-            }
+            Message::Inventory(inventory) => self.see(world, inventory),
             _ => {}
         }
         (Screen::Plan(self), None)
+    }
+
+    /// The disks behind may have changed; the screen to go back to must know.
+    pub fn see(&mut self, world: &World, inventory: Inventory) {
+        let back = std::mem::replace(&mut *self.back, Screen::Menu(Menu::default()));
+        (*self.back, _) = back.update(world, Message::Inventory(inventory));
+    }
+
+    pub fn request(&self) -> &Request {
+        self.plan.request()
+    }
+
+    /// How many encrypted volumes wait for a passphrase.
+    pub fn locked(&self) -> usize {
+        self.plan.locked()
+    }
+
+    /// Another plan in its place.
+    pub fn replaced(self, plan: Box<Plan>) -> Screen {
+        PlanPage::open(plan, self.back)
     }
 
     fn agree(self) -> Next {
@@ -69,12 +92,12 @@ impl PlanPage {
             Some(_) => "agree to it",
             None => "start",
         };
-        vec![
-            ("?", "help"),
-            ("Enter", go),
-            ("Up/Down", "scroll"),
-            ("Esc", "back"),
-        ]
+        let mut keys = vec![("?", "help"), ("Enter", go)];
+        if self.locked() > 0 {
+            keys.push(("u", "unlock"));
+        }
+        keys.extend([("Up/Down", "scroll"), ("Esc", "back")]);
+        keys
     }
 
     pub fn draw(&self, world: &World, area: Rect, buf: &mut Buffer) {

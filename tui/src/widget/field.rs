@@ -1,6 +1,7 @@
 //! One line of text that is being typed.
 
 use ratatui::text::{Line, Span};
+use zeroize::Zeroize;
 
 use crate::keys::Key;
 use crate::theme::Theme;
@@ -30,6 +31,18 @@ impl Field {
             at: text.len(),
             text,
         }
+    }
+
+    /// Empty; it does not move in memory until there are more characters.
+    pub fn with_room(characters: usize) -> Field {
+        Field {
+            text: Vec::with_capacity(characters),
+            at: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.text.len()
     }
 
     pub fn text(&self) -> String {
@@ -63,6 +76,19 @@ impl Field {
             _ => return Taken::No,
         }
         Taken::Yes
+    }
+
+    /// The same with a star for each letter.
+    pub fn hidden(&self) -> Field {
+        Field {
+            text: vec!['*'; self.text.len()],
+            at: self.at,
+        }
+    }
+
+    pub fn wipe(&mut self) {
+        self.text.zeroize();
+        self.at = 0;
     }
 
     /// The field as it is typed in, with its own cursor: the place around it stays in view.

@@ -8,3 +8,4 @@ mod pty;
 mod random;
 mod screens;
 mod terminal;
+mod unlock;

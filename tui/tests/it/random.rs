@@ -59,7 +59,7 @@ fn key() -> impl Strategy<Value = Key> {
     prop_oneof![
         6 => select(often),
         2 => select(keys),
-        2 => select("123456789drsyn? /".chars().map(Key::Char).collect::<Vec<_>>()),
+        2 => select("123456789drsuyn? /".chars().map(Key::Char).collect::<Vec<_>>()),
         1 => any::<char>().prop_map(Key::Char),
     ]
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use disk::extent::ExtentMap;
 use disk::fs::State;
-use disk::layer::{Keys, Layer};
+use disk::layer::Keys;
 use disk::layout::{Content, Layout, Owner};
 use disk::size::Size;
 use disk::source::BlockSource;
@@ -260,11 +260,7 @@ fn states(disk: &Disk, layout: &Layout) -> Vec<String> {
             .chain(&layout.notes)
             .map(|note| format!("{title}: {note}")),
     );
-    let has_key = |layer: &&Layer| {
-        let why = layer.whole.as_deref().unwrap_or_default();
-        why.starts_with("locked")
-    };
-    let locked = layout.encrypted().filter(has_key);
+    let locked = layout.encrypted().filter(|layer| layer.wants_key());
     let bytes: u64 = locked.map(|layer| layer.size_bytes).sum();
     if bytes > 0 {
         said.push(format!(

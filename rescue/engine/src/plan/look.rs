@@ -1,6 +1,7 @@
 //! What may be looked at of a plan, and a plan for nothing but looking.
 
 use disk::extent::ExtentMap;
+use disk::layout::Layout;
 
 use super::{ImageFacts, NewFile, Plan, StoreFacts};
 use crate::host::Disk;
@@ -36,6 +37,13 @@ impl Plan {
     /// Bytes to be read from the source, as offsets of the disk.
     pub fn used(&self) -> &ExtentMap {
         &self.used
+    }
+
+    /// How many encrypted volumes of the source a passphrase would open.
+    pub fn locked(&self) -> usize {
+        let layout = self.source().and_then(|disk| disk.layout.as_ref().ok());
+        let encrypted = layout.into_iter().flat_map(Layout::encrypted);
+        encrypted.filter(|layer| layer.wants_key()).count()
     }
 
     /// What a person reads before consenting, line by line.
