@@ -116,15 +116,21 @@ impl Job<'_> {
                 ..Classes::default()
             };
         };
-        let used = layout.used().intersection(wanted);
+        let told = layout.classes();
         let free = match self.plan.request.options.coverage {
-            Coverage::Exact => wanted.difference(&used),
+            Coverage::Exact => told.free.intersection(wanted),
+            // The map was made anew since, or grown to whole sectors.
             Coverage::Used => ExtentMap::new(),
         };
+        let known = told.metadata.union(&told.used).union(&free);
         Classes {
-            used: wanted.difference(&free),
+            metadata: told.metadata.intersection(wanted),
+            used: told.used.intersection(wanted),
+            // What was wanted for a reason that the layout does not know is not free.
+            unknown: wanted
+                .difference(&known)
+                .union(&told.unknown.intersection(wanted)),
             free,
-            ..Classes::default()
         }
     }
 }
