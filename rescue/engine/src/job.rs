@@ -11,6 +11,8 @@ mod fetch;
 mod from_image;
 mod front;
 mod imaging;
+mod into_image;
+mod known;
 mod looking;
 mod meter;
 mod names;

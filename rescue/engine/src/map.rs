@@ -45,6 +45,16 @@ impl Map {
         }
     }
 
+    /// Finished, but for what has a mark of its own.
+    pub fn add(&mut self, extents: &[Extent], marks: &[(&ExtentMap, Status)]) {
+        for extent in extents {
+            self.set(*extent, Status::Finished);
+        }
+        for (marked, status) in marks {
+            marked.iter().for_each(|extent| self.set(extent, *status));
+        }
+    }
+
     /// What nobody has an answer for yet.
     pub fn open(&self) -> ExtentMap {
         self.finished.union(&self.bad).complement(self.size_bytes)

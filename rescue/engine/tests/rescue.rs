@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use disk::extent::{Extent, ExtentMap};
 use engine::event::{Cancel, Event, Monitor, Silent, Standing, Step};
+use engine::fake::FakeStore;
 use engine::host::Host;
 use engine::job;
 use engine::map::{Map, Status};
@@ -19,8 +20,8 @@ use engine::passes::Depth;
 use engine::plan::prepare;
 use engine::report::{Outcome, Report, Verified};
 use scene::{
-    Bench, CancelAt, Dice, Listening, MIB, clone, consented, differing, exact, map, request, run,
-    run_watched, tuning, used,
+    Bench, CancelAt, Dice, Listening, MIB, clone, consented, differing, exact, image, map, request,
+    restore, run, run_watched, tuning, used,
 };
 
 const PHYSICAL: u64 = 4096;
@@ -270,4 +271,83 @@ fn a_disk_that_is_well_is_no_rescue() {
     let report = run(&request(clone("/dev/sda", "/dev/sdb")), &bench.host);
     assert_eq!(report.outcome, Outcome::Done);
     assert_eq!(report.rescue, None);
+}
+
+/// Restores what was imaged onto the other disk and compares.
+fn assert_restores(bench: &Bench, wanted: &ExtentMap, missing: &ExtentMap) {
+    let report = run(
+        &request(restore("/mnt/backup/pc.img.zst", "/dev/sdb")),
+        &bench.host,
+    );
+    // Of the image's granules: what could be read beside a bad sector is there all the same.
+    assert_eq!(
+        missing.difference(&lost(&report)),
+        ExtentMap::new(),
+        "{report}"
+    );
+    assert!(lost(&report).total_bytes() < missing.total_bytes() + (64 << 10));
+    assert_brought(bench, wanted, missing);
+}
+
+#[test]
+fn a_failing_disk_is_imaged_and_everything_that_could_be_read_restores() {
+    for seed in 0..12 {
+        let (bench, bad) = failing(8, seed);
+        bench
+            .host
+            .add_store("/mnt/backup", &FakeStore::new("backup", 1 << 40));
+        let wanted = used(&bench.bytes);
+        let report = run(
+            &request(image("/dev/sda", "/mnt/backup", "pc")),
+            &bench.host,
+        );
+        assert!(
+            report.outcome.exit_code() == if lost(&report).is_empty() { 0 } else { 2 },
+            "{report}"
+        );
+        let missing = lost(&report);
+        assert_eq!(missing.difference(&bad), ExtentMap::new(), "{report}");
+        assert_eq!(
+            bad.intersection(&wanted).difference(&missing),
+            ExtentMap::new()
+        );
+        assert!(
+            matches!(report.verified, Verified::Equal { .. }),
+            "{report}"
+        );
+        assert_restores(&bench, &wanted, &missing);
+    }
+}
+
+#[test]
+fn an_image_of_a_failing_disk_that_is_broken_off_anywhere_goes_on() {
+    for seed in 0..12 {
+        let (bench, bad) = failing(8, seed);
+        let store = FakeStore::new("backup", 1 << 40);
+        bench.host.add_store("/mnt/backup", &store);
+        let wanted = used(&bench.bytes);
+        let request = request(image("/dev/sda", "/mnt/backup", "pc"));
+        let mut dice = Dice::new(seed ^ 0xFEED);
+        let report = loop {
+            let cancel = Cancel::default();
+            let monitor = CancelAt {
+                cancel: &cancel,
+                left: std::sync::atomic::AtomicU64::new(1 + dice.below(120)),
+            };
+            let report = run_watched(&request, &bench.host, &monitor, &cancel);
+            if !matches!(report.outcome, Outcome::Cancelled { .. }) {
+                break report;
+            }
+        };
+        assert!(report.outcome.exit_code() == if lost(&report).is_empty() { 0 } else { 2 });
+        let missing = lost(&report);
+        // A granule of which a sector is bad counts as bad when it is gone on with.
+        let near = bad.aligned_out(PHYSICAL, 8 << 20);
+        assert_eq!(missing.difference(&near), ExtentMap::new(), "{report}");
+        assert_eq!(
+            bad.intersection(&wanted).difference(&missing),
+            ExtentMap::new()
+        );
+        assert_restores(&bench, &wanted, &missing);
+    }
 }

@@ -9,6 +9,7 @@ use super::piece::{Piece, gaps};
 use super::pipeline::Stop;
 use super::trouble::Trouble;
 use crate::event::Cancel;
+use crate::map::Status;
 
 /// What is read again after a larger read failed, before single sectors are.
 const SMALLER_READ: u64 = 64 << 10;
@@ -37,6 +38,15 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    /// What of it is not finished, for a map.
+    pub fn marks(&self) -> [(&ExtentMap, Status); 3] {
+        [
+            (&self.bad, Status::Bad),
+            (&self.failed, Status::NonTrimmed),
+            (&self.left, Status::NonTried),
+        ]
+    }
+
     /// What the passes are to bring.
     pub fn open(&self) -> ExtentMap {
         self.failed.union(&self.left)

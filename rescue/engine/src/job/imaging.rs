@@ -1,13 +1,12 @@
 //! Carrying out an image: begin or go on, write, finish, check.
 
-use disk::extent::ExtentMap;
+use disk::extent::{Extent, ExtentMap};
 use disk::source::BlockSource;
 use image::digest::ImageId;
 use image::error::ImageError;
-use image::head::Head;
+use image::head::{Head, Order};
 use image::manifest::Manifest;
-use image::reader::{Piece, Reader};
-use image::states::State;
+use image::reader::Reader;
 use image::store::Store;
 use image::writer::Writer;
 use image::{file_name, unfinished_name};
@@ -15,14 +14,18 @@ use image::{file_name, unfinished_name};
 use super::Job;
 use super::check::Check;
 use super::fetch::FromDisk;
+use super::into_image::IntoImage;
+use super::known::Known;
 use super::meter::Meter;
 use super::pipeline::Stop;
+use super::record::Record;
 use super::story::keep_table;
 use super::to_store::ToStore;
 use super::trouble::Trouble;
 use crate::clock;
 use crate::event::Step;
 use crate::host::Disk;
+use crate::map::Map;
 use crate::plan::fingerprint;
 use crate::report::{Report, Verified};
 use crate::request::{Action, Coverage, Place, Verification};
@@ -44,29 +47,15 @@ impl Job<'_> {
             .map_err(|error| Stop::Fault(error.0))?;
         self.see_store();
         let started = clock::now();
-        let (mut writer, mut bad) = self.begin(&*place.store, name, disk, &*source)?;
-        let resumed = writer.at();
-        report.resumed_bytes = self
-            .plan
-            .used
-            .iter()
-            .take_while(|e| e.start() < resumed)
-            .map(|e| e.end().min(resumed) - e.start())
-            .sum();
+        let (mut writer, mut known) = self.begin(&*place.store, name, disk, &*source)?;
+        report.resumed_bytes = known.map.finished.total_bytes();
+        let resumed = u32::from(!known.stored.is_empty());
         report.state = self.unfinished(store, name);
-        let trouble = Trouble::default();
-        let fetch = FromDisk::new(&*source, self.cancel);
-        let to_store = ToStore {
-            fetch: &fetch,
-            wanted: &self.plan.used,
-            level: self.plan.request.options.level,
-            trouble: &trouble,
-            tuning: self.tuning,
-            cancel: self.cancel,
-        };
-        let written = to_store.write(&mut writer, &mut bad, meter);
-        report.unreadable = bad;
-        written?;
+        let brought = self.bring_into(&mut writer, &*source, &mut known, meter, report);
+        let map = known.map;
+        report.unreadable = map.bad.intersection(&self.plan.used);
+        brought?;
+        report.untried = map.open().intersection(&self.plan.used);
         meter.begin(Step::Flush, 0, 0);
         let manifest = Manifest {
             id: writer.head().id,
@@ -74,7 +63,8 @@ impl Job<'_> {
             started: Some(started),
             ended: Some(clock::now()),
             bytes_read: meter.read_bytes,
-            resumed: u32::from(resumed > 0),
+            resumed,
+            in_disk_order: writer.order() == Order::Disk,
             ..self.manifest(disk, &*source, &report.unreadable)
         };
         let finished = writer.finish(&manifest).map_err(fault)?;
@@ -86,35 +76,79 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// A new image, or the unfinished one of this name with what of it could not be read.
+    /// At full speed as long as the source is well, then by passes and in any order.
+    fn bring_into(
+        &self,
+        writer: &mut Writer<'_>,
+        source: &dyn BlockSource,
+        known: &mut Known,
+        meter: &mut Meter<'_>,
+        report: &mut Report,
+    ) -> Result<(), Stop> {
+        let trouble = Trouble::default();
+        if known.has_holes(&self.plan.used) || writer.order() == Order::Any {
+            trouble.raise();
+        }
+        let options = &self.plan.request.options;
+        let to_store = ToStore {
+            fetch: &FromDisk::until(&trouble, source, self.cancel),
+            wanted: &self.plan.used,
+            level: options.level,
+            trouble: &trouble,
+            tuning: self.tuning,
+            cancel: self.cancel,
+        };
+        to_store.write(writer, &mut known.map, meter)?;
+        if !trouble.is_raised() {
+            return Ok(());
+        }
+        if let Some(done) = Extent::between(0, writer.at()) {
+            known.stored.insert(done);
+        }
+        let stored = std::mem::take(&mut known.stored);
+        let mut taker = IntoImage::new(writer, options.level, &self.plan.used, stored)?;
+        let map = std::mem::take(&mut known.map);
+        let mut record = Record::in_memory(self.plan, self.host, self.tuning, map);
+        let rescued = self.rescue(&mut taker, &mut record, meter, report);
+        known.map = std::mem::take(&mut record.map);
+        rescued?;
+        taker.finish()
+    }
+
+    /// A new image, or the unfinished one of this name with what it has.
     fn begin<'s>(
         &self,
         store: &'s dyn Store,
         name: &str,
         disk: &Disk,
         source: &dyn BlockSource,
-    ) -> Result<(Writer<'s>, ExtentMap), Stop> {
+    ) -> Result<(Writer<'s>, Known), Stop> {
         let id = random_id().map_err(Stop::Fault)?;
-        let head = Head::new(id, source.geometry(), fingerprint(disk, &self.plan.used))
+        let geometry = source.geometry();
+        let head = Head::new(id, geometry, fingerprint(disk, &self.plan.used))
             .with_chunk_size(self.tuning.chunk_bytes);
         let unfinished = unfinished_name(name);
+        let mut known = Known {
+            map: Map::new(geometry.size_bytes),
+            stored: ExtentMap::new(),
+        };
         if !store
             .exists(&unfinished)
             .map_err(|error| Stop::Fault(error.to_string()))?
         {
-            return Ok((
-                Writer::create(store, name, head).map_err(fault)?,
-                ExtentMap::new(),
-            ));
+            let writer = Writer::create(store, name, head).map_err(fault)?;
+            return Ok((writer, known));
         }
         let writer = Writer::resume(store, name, &head).map_err(fault)?;
-        let bad = match writer.at() {
-            0 => ExtentMap::new(),
-            at => {
-                unreadable(&Reader::open(store, &unfinished).map_err(fault)?, at).map_err(fault)?
-            }
-        };
-        Ok((writer, bad))
+        if writer.at() > 0 || writer.order() == Order::Any {
+            let reader = Reader::open(store, &unfinished).map_err(fault)?;
+            let end = match writer.order() {
+                Order::Disk => writer.at(),
+                Order::Any => geometry.size_bytes,
+            };
+            known.read(&reader, end, &self.plan.used).map_err(fault)?;
+        }
+        Ok((writer, known))
     }
 
     fn manifest(&self, disk: &Disk, source: &dyn BlockSource, unreadable: &ExtentMap) -> Manifest {
@@ -139,7 +173,6 @@ impl Job<'_> {
         Manifest {
             program: format!("rescue {}", env!("CARGO_PKG_VERSION")),
             exact: options.coverage == Coverage::Exact,
-            in_disk_order: true,
             level: options.level,
             used_bytes: self.plan.used_bytes,
             unreadable: unreadable.into(),
@@ -195,28 +228,6 @@ impl Job<'_> {
             _ => Some(format!("{store}/{}", unfinished_name(name)).into()),
         }
     }
-}
-
-/// What an earlier run could not read of the disk before `at`.
-fn unreadable(reader: &Reader, at: u64) -> Result<ExtentMap, ImageError> {
-    let mut bad = ExtentMap::new();
-    for piece in reader.pieces() {
-        let piece = piece?;
-        if piece.extent().start() >= at {
-            break;
-        }
-        match &piece {
-            Piece::Lost(extent) => bad.insert(*extent),
-            Piece::Entry(entry) => {
-                if let Some(states) = reader.states(entry)? {
-                    for extent in states.extents(entry.extent, State::Unreadable) {
-                        bad.insert(extent);
-                    }
-                }
-            }
-        }
-    }
-    Ok(bad)
 }
 
 pub fn random_id() -> Result<ImageId, String> {

@@ -108,6 +108,15 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// For a job whose state is in what it makes.
+    pub fn in_memory(plan: &'a Plan, host: &'a dyn Host, tuning: Tuning, map: Map) -> Record<'a> {
+        Record {
+            map,
+            file: None,
+            ..Record::of(plan, host, tuning)
+        }
+    }
+
     /// Before the first write: a file that was asked for and cannot be kept is told while nothing has happened.
     pub fn begin(&mut self, meter: &mut Meter<'_>) -> Result<(), Stop> {
         match self.file.map(|file| file.afterwards) {
@@ -121,20 +130,8 @@ impl<'a> Record<'a> {
 
     /// Notes what a piece brought.
     pub fn add(&mut self, wanted: &[Extent], fetched: &Fetched) {
-        for extent in wanted {
-            self.map.set(*extent, Status::Finished);
-            self.unsaved_bytes += extent.len();
-        }
-        let others = [
-            (&fetched.bad, Status::Bad),
-            (&fetched.failed, Status::NonTrimmed),
-            (&fetched.left, Status::NonTried),
-        ];
-        for (extents, status) in others {
-            for extent in extents.iter() {
-                self.map.set(extent, status);
-            }
-        }
+        self.unsaved_bytes += wanted.iter().map(|extent| extent.len()).sum::<u64>();
+        self.map.add(wanted, &fetched.marks());
     }
 
     /// Now and then makes the destination durable and then says so in the file, never the other way round.

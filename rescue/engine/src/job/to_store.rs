@@ -18,6 +18,7 @@ use super::pipeline::{Stages, Stop, run};
 use super::trouble::Trouble;
 use super::tuning::Tuning;
 use crate::event::{Cancel, Step};
+use crate::map::Map;
 
 /// What is written and how.
 pub struct ToStore<'a> {
@@ -37,12 +38,12 @@ struct Slot {
 }
 
 impl ToStore<'_> {
-    /// From where the writer stands to the end of the disk, or to where the disk is in trouble. Adds to `bad` what
-    /// could not be read.
+    /// From where the writer stands to the end of the disk, or to where the disk is in trouble. `map` is told
+    /// of every piece.
     pub fn write(
         &self,
         writer: &mut Writer<'_>,
-        bad: &mut ExtentMap,
+        map: &mut Map,
         meter: &mut Meter<'_>,
     ) -> Result<(), Stop> {
         let head = *writer.head();
@@ -69,11 +70,12 @@ impl ToStore<'_> {
             writer.append(&mut slot.encoded).map_err(fault)?;
             meter.written_bytes += writer.stored_bytes() - before;
             let open = slot.fetched.open().total_bytes();
+            map.add(&piece.wanted, &slot.fetched.marks());
             meter.read_bytes += piece.runs.iter().map(|run| run.len()).sum::<u64>() - open;
-            for extent in slot.fetched.bad.iter() {
-                bad.insert(extent);
-                meter.unreadable(extent);
-            }
+            slot.fetched
+                .bad
+                .iter()
+                .for_each(|bad| meter.unreadable(bad));
             if saved.elapsed() >= self.tuning.checkpoint {
                 writer.checkpoint().map_err(fault)?;
                 saved = Instant::now();
@@ -81,9 +83,8 @@ impl ToStore<'_> {
             meter.advance(piece.wanted_bytes() - open, piece.window.end());
             Ok(())
         };
-        let pieces = pieces(&todo, u64::from(head.chunk_size));
         let copied = run(
-            pieces.take_while(|_| !self.trouble.is_raised()),
+            pieces(&todo, u64::from(head.chunk_size)).take_while(|_| !self.trouble.is_raised()),
             self.slots(&head),
             self.tuning.threads,
             &stages,
