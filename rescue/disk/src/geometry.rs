@@ -13,6 +13,12 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Into what a larger piece is divided where part of it cannot be read: a bad physical sector is not touched more
+    /// often than it must be.
+    pub fn shard(self) -> u64 {
+        u64::from(self.physical_sector.clamp(512, 4096))
+    }
+
     /// A disk or file with 512-byte sectors.
     pub fn of_file(size_bytes: u64) -> Geometry {
         Geometry {

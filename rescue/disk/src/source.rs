@@ -144,6 +144,35 @@ pub fn read_vec(source: &dyn BlockSource, offset: u64, len: u64) -> Result<Vec<u
     Ok(bytes)
 }
 
+/// Shows the bytes of an extent: all at once, or where some of them cannot be read, sector by sector without those; the
+/// first such error is left in `unread`. False when `visit` had enough.
+pub(crate) fn around(
+    source: &dyn BlockSource,
+    extent: Extent,
+    unread: &mut Option<ReadError>,
+    visit: &mut dyn FnMut(u64, &[u8]) -> bool,
+) -> Result<bool, ReadError> {
+    match read_vec(source, extent.start(), extent.len()) {
+        Ok(bytes) => return Ok(visit(extent.start(), &bytes)),
+        Err(ReadError::Unreadable(_)) => {}
+        Err(error) => return Err(error),
+    }
+    for part in extent.split_at_multiples(source.geometry().shard()) {
+        match read_vec(source, part.start(), part.len()) {
+            Ok(bytes) => {
+                if !visit(part.start(), &bytes) {
+                    return Ok(false);
+                }
+            }
+            Err(error @ ReadError::Unreadable(_)) => {
+                unread.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 impl<T: BlockSource + ?Sized> BlockSource for &T {
     fn geometry(&self) -> Geometry {
         (**self).geometry()

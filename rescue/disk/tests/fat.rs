@@ -301,12 +301,17 @@ fn a_bad_place_in_one_table_is_made_up_for_by_the_other() {
             .collect(),
     };
     let one = read(&bad(&[(fat, 512)]));
-    assert_eq!(map(&one), (Basis::Union, whole.clone()));
+    assert_eq!(map(&one), (Basis::Records, whole.clone()));
+    assert!(one.parts.notes[0].contains("the other copy was used"));
+    assert!(one.parts.unknown.is_empty());
     let both = read(&bad(&[(fat, 512), (fat + 80 * 512, 512)]));
     let (_, used) = map(&both);
+    // A sector has 256 entries, of which two are no clusters.
+    let cluster = u64::from(both.block_size);
+    assert_eq!(both.parts.unknown.total_bytes(), 254 * cluster);
     assert_eq!(
         used,
-        ExtentMap::whole(40 * MIB),
+        whole.union(&both.parts.unknown),
         "what no copy tells is used"
     );
 }

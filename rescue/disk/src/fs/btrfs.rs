@@ -18,9 +18,10 @@ mod volume;
 
 use std::fmt;
 
+use crate::extent::ExtentMap;
 use crate::fields::{Fields, text};
 use crate::fs::named::whole;
-use crate::fs::{Basis, Filesystem, Reader, State, Used, uuid};
+use crate::fs::{Basis, Filesystem, Parts, Reader, State, Used, uuid};
 use crate::source::{BlockSource, ReadError};
 use superblock::Copy;
 use volume::Volume;
@@ -85,6 +86,38 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     Ok(Some(found))
 }
 
+/// What the trees say, and beside it their own nodes and what is not known.
+fn exact(
+    volume: &Volume<'_>,
+    copy: Copy,
+    parts: &mut Parts,
+    notes: &mut Vec<String>,
+) -> Result<Result<ExtentMap, Trouble>, Trouble> {
+    let exact = used::exact(volume);
+    let seconds = volume.seconds.get();
+    if seconds > 0 {
+        let note = format!("{seconds} nodes of its trees were read from their second copy");
+        notes.push(note.clone());
+        parts.notes.push(note);
+    }
+    Ok(match (exact, copy) {
+        (Ok(exact), Copy::First) => {
+            parts.metadata = exact.metadata;
+            Ok(exact.extents)
+        }
+        // Only the first superblock knows of the log.
+        (Ok(exact), Copy::Later) => {
+            parts.metadata = exact.metadata;
+            parts.unknown = used::allocated(volume)?.difference(&exact.extents);
+            refused("its first superblock is damaged")
+        }
+        (Err(trouble), _) => {
+            parts.unknown = used::allocated(volume)?;
+            Err(trouble)
+        }
+    })
+}
+
 /// The used map, and what a person should know about it.
 fn judge(
     source: &dyn BlockSource,
@@ -99,11 +132,7 @@ fn judge(
         notes.push("it says of itself that it has errors".into());
     }
     let volume = Volume::open(source, superblock)?;
-    let map = match copy {
-        Copy::First => used::exact(&volume),
-        // Only the first one knows of the log.
-        Copy::Later => refused("its first superblock is damaged"),
-    };
+    let map = exact(&volume, copy, &mut found.parts, notes)?;
     let logged = volume.superblock.log_root.is_some();
     if logged {
         notes.push("it was not unmounted".into());
@@ -120,9 +149,9 @@ fn judge(
         }),
         Err(Trouble::Read(ReadError::Gone(what))) => Err(ReadError::Gone(what).into()),
         Err(trouble) => {
-            notes.push(format!(
-                "{trouble}; what its chunks have taken is kept whole"
-            ));
+            let note = format!("{trouble}; what its chunks have taken is kept whole");
+            found.parts.notes.push(note.clone());
+            notes.push(note);
             let extents = used::allocated(&volume)?;
             let basis = Basis::Records;
             Ok(Used::Map { basis, extents })

@@ -14,7 +14,7 @@ mod tree;
 use crate::extent::Extent;
 use crate::fs::gather::Gather;
 use crate::fs::tree::TreeError;
-use crate::fs::{Basis, Filesystem, Reader, State, Used};
+use crate::fs::{Basis, Filesystem, Parts, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
 use boot::{Boot, Region};
 use chain::Work;
@@ -30,10 +30,17 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
         return Ok(None);
     };
     let shape = region.boot.as_ref();
-    let used = match used(source, &region) {
+    let mut parts = Parts::default();
+    parts.notes.extend(region.backup.map(Into::into));
+    let used = match used(source, &region, &mut parts) {
         Ok(used) => used,
         Err(TreeError::Read(ReadError::Gone(what))) => return Err(ReadError::Gone(what)),
-        Err(error) => Used::Whole(error.to_string()),
+        Err(error) => {
+            if let TreeError::Read(ReadError::Unreadable(_)) = error {
+                parts.notes.push(error.to_string());
+            }
+            Used::Whole(error.to_string())
+        }
     };
     Ok(Some(Filesystem {
         kind: "exfat".into(),
@@ -46,15 +53,18 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
             u32::try_from(boot.cluster_bytes).expect("a cluster has at most 32 MiB")
         }),
         size_bytes: shape.map_or(0, |boot| boot.size_bytes),
-        state: state(&region),
+        state: state(&region, &parts),
         used,
-        parts: Box::default(),
+        parts: Box::new(parts),
     }))
 }
 
-fn state(region: &Region) -> State {
+fn state(region: &Region, parts: &Parts) -> State {
     if let Some(doubt) = &region.doubt {
         return State::Dirty(doubt.clone());
+    }
+    if !parts.notes.is_empty() {
+        return State::Dirty(parts.notes.join("; "));
     }
     match &region.boot {
         Some(boot) if boot.mounted => State::Dirty("it was not unmounted".into()),
@@ -63,7 +73,7 @@ fn state(region: &Region) -> State {
     }
 }
 
-fn used(source: &dyn BlockSource, region: &Region) -> Result<Used, TreeError> {
+fn used(source: &dyn BlockSource, region: &Region, parts: &mut Parts) -> Result<Used, TreeError> {
     let whole = |why: &str| Ok(Used::Whole(why.into()));
     let (Some(boot), None) = (&region.boot, &region.doubt) else {
         let why = region.doubt.as_deref();
@@ -77,13 +87,23 @@ fn used(source: &dyn BlockSource, region: &Region) -> Result<Used, TreeError> {
     }
     let bitmap = bitmap::find(source, boot)?;
     let mut records = Gather::new(boot.cluster_bytes);
-    let complete = bitmap::runs(source, boot, &bitmap, &mut |start, end| {
+    parts.unknown = bitmap::runs(source, boot, &bitmap, &mut |start, end| {
         records.push(start, end);
     })?;
+    if !parts.unknown.is_empty() {
+        let lost = parts.unknown.total_bytes();
+        parts.notes.push(format!(
+            "the allocation bitmap cannot be read for {lost} bytes; they are kept"
+        ));
+    }
+    let before = Extent::new(0, boot.fat_start + boot.fat_bytes);
+    let own = bitmap.iter().map(|piece| piece.extent).chain(before);
+    parts.metadata = own.collect();
     let mut extents = records.finish();
     // A bitmap that was being written may know less than the directories.
     let mut basis = Basis::Records;
-    if boot.mounted || boot.failed || !complete {
+    // Only the first boot sector says whether it was unmounted.
+    if boot.mounted || boot.failed || region.backup.is_some() {
         basis = Basis::Union;
         let mut work = Work::default();
         let Some(claims) = reach::claims(source, boot, &extents, &mut work)? else {

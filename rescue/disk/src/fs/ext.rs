@@ -15,7 +15,7 @@ mod superblock;
 mod tables;
 mod used;
 
-use crate::fs::{Basis, Filesystem, Reader, State, Used};
+use crate::fs::{Basis, Filesystem, Parts, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
 use find::{Found, Origin};
 use groups::View;
@@ -38,7 +38,8 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     let Some(found) = find::find(source)? else {
         return Ok(None);
     };
-    let (state, used) = judge(source, &found)?;
+    let mut notes = Notes::default();
+    let used = judge(source, &found, &mut notes)?;
     let shape = found.superblock.as_ref().ok();
     Ok(Some(Filesystem {
         kind: found.names.kind.into(),
@@ -49,36 +50,38 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
             u32::try_from(s.block_size).expect("64 KiB at most")
         }),
         size_bytes: shape.map_or(0, Superblock::size_bytes),
-        state,
+        state: notes.state(),
         used,
-        parts: Box::default(),
+        parts: Box::new(notes.parts),
     }))
 }
 
-fn judge(source: &dyn BlockSource, found: &Found) -> Result<(State, Used), ReadError> {
-    let mut notes = Notes::default();
+fn judge(source: &dyn BlockSource, found: &Found, notes: &mut Notes) -> Result<Used, ReadError> {
     match &found.origin {
         Origin::Primary => {}
         Origin::Damaged(why) => notes.add(format!("{why}, a backup was used")),
-        Origin::Unreadable => notes.add("its superblock cannot be read, a backup was used"),
+        Origin::Unreadable => {
+            let note = "its superblock cannot be read, a backup was used";
+            notes.parts.notes.push(note.into());
+            notes.add(note);
+        }
         Origin::Missing => notes.add("its superblock is gone, a backup was used"),
     }
     if found.names.kind == "jbd" {
         let why = "it is the journal of a filesystem on another partition";
-        return Ok((notes.state(), Used::Whole(why.into())));
+        return Ok(Used::Whole(why.into()));
     }
     let superblock = match &found.superblock {
         Ok(superblock) => superblock,
         Err(why) => {
             notes.add(*why);
-            return Ok((notes.state(), Used::Whole((*why).into())));
+            return Ok(Used::Whole((*why).into()));
         }
     };
-    let used = match refuse(source, found, superblock, &mut notes) {
-        Some(why) => Used::Whole(why),
-        None => map(source, found, superblock, &mut notes)?,
-    };
-    Ok((notes.state(), used))
+    match refuse(source, found, superblock, notes) {
+        Some(why) => Ok(Used::Whole(why)),
+        None => map(source, found, superblock, notes),
+    }
 }
 
 /// Why the bitmaps of this filesystem prove nothing.
@@ -108,7 +111,7 @@ fn refuse(
         return Some(why);
     }
     // A backup does not know what was freed since; only sums tell that the descriptors belong to it.
-    if backup && (superblock.checksums == Checksums::None || found.origin == Origin::Unreadable) {
+    if backup && superblock.checksums == Checksums::None {
         return Some("its superblock is lost and nothing else proves its descriptors".into());
     }
     // A journal orders bitmaps and files; without one a crash leaves files whose blocks are still called free.
@@ -177,7 +180,7 @@ fn replay(
             return Ok(Ok(None));
         }
     };
-    notes.0.extend(log.remembers_failure().map(Into::into));
+    notes.said.extend(log.remembers_failure().map(Into::into));
     if log.is_empty() {
         return Ok(Ok(None));
     }
@@ -187,7 +190,9 @@ fn replay(
                 "its journal was replayed in memory ({} blocks)",
                 replay.copies.len()
             ));
-            notes.0.extend(replay.notes.iter().copied().map(Into::into));
+            notes
+                .said
+                .extend(replay.notes.iter().copied().map(Into::into));
             Ok(Ok(Some(replay)))
         }
         Err(Trouble::Refused(why)) => Ok(Err(why)),
@@ -197,11 +202,14 @@ fn replay(
 
 /// What was seen, for the person who has to decide.
 #[derive(Default)]
-struct Notes(Vec<String>);
+struct Notes {
+    said: Vec<String>,
+    parts: Parts,
+}
 
 impl Notes {
     fn add(&mut self, note: impl Into<String>) {
-        self.0.push(note.into());
+        self.said.push(note.into());
     }
 
     /// Takes the doubts of a map along.
@@ -211,20 +219,30 @@ impl Notes {
                 self.add(why.clone());
                 Used::Whole(why)
             }
-            Ok(Mapped { extents, doubts }) => {
+            Ok(Mapped {
+                extents,
+                metadata,
+                unknown,
+                doubts,
+            }) => {
                 if !doubts.is_empty() {
                     self.add(doubts.to_string());
                 }
+                if doubts.is_unreadable() {
+                    self.parts.notes.push(doubts.to_string());
+                }
+                self.parts.metadata = metadata;
+                self.parts.unknown = unknown;
                 Used::Map { basis, extents }
             }
         }
     }
 
-    fn state(self) -> State {
-        if self.0.is_empty() {
+    fn state(&self) -> State {
+        if self.said.is_empty() {
             State::Clean
         } else {
-            State::Dirty(self.0.join("; "))
+            State::Dirty(self.said.join("; "))
         }
     }
 }

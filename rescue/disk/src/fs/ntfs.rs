@@ -19,7 +19,7 @@ mod volume;
 
 use crate::extent::ExtentMap;
 use crate::fs::tree::TreeError;
-use crate::fs::{Basis, Filesystem, Reader, State, Used};
+use crate::fs::{Basis, Filesystem, Parts, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
 use boot::{Boot, Found, Origin};
 use logfile::Journal;
@@ -38,6 +38,11 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     };
     let mut seen = Seen::default();
     let used = seen.judge(source, &found)?;
+    let said: Vec<&str> = [&seen.notes, &seen.parts.notes]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
     let shape = found.boot.as_ref().ok();
     Ok(Some(Filesystem {
         kind: "ntfs".into(),
@@ -48,13 +53,13 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
             u32::try_from(boot.cluster).expect("2 MiB at most")
         }),
         size_bytes: shape.map_or(0, |boot| boot.size_bytes),
-        state: match (seen.hibernated, seen.notes.is_empty()) {
+        state: match (seen.hibernated, said.is_empty()) {
             (true, _) => State::Hibernated,
             (false, true) => State::Clean,
-            (false, false) => State::Dirty(seen.notes.join("; ")),
+            (false, false) => State::Dirty(said.join("; ")),
         },
         used,
-        parts: Box::default(),
+        parts: Box::new(seen.parts),
     }))
 }
 
@@ -62,8 +67,11 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
 #[derive(Default)]
 struct Seen {
     label: Option<String>,
+    /// What makes the bitmap doubtful.
     notes: Vec<String>,
     hibernated: bool,
+    /// With notes of what could not be read, which is no doubt about what could.
+    parts: Parts,
 }
 
 impl Seen {
@@ -72,7 +80,7 @@ impl Seen {
             Origin::Primary => {}
             Origin::Damaged(why) => self.note(format!("{why}, the backup boot sector was used")),
             Origin::Unreadable => {
-                self.note("its boot sector cannot be read, the backup was used");
+                self.unread("its boot sector cannot be read, the backup was used");
             }
             Origin::Missing => self.note("its boot sector is gone, the backup was used"),
         }
@@ -94,23 +102,29 @@ impl Seen {
 
     fn map(&mut self, source: &dyn BlockSource, boot: &Boot) -> Result<Used, TreeError> {
         let volume = Volume::open(source, boot.clone())?;
-        if let Some(why) = &volume.mirrored {
-            self.note(format!(
-                "{why}, the copy of its file table's start was used"
-            ));
+        match &volume.mirrored {
+            None => {}
+            Some(error) => {
+                let note = format!("{error}, the copy of its file table's start was used");
+                match mft::is_unreadable(error) {
+                    true => self.unread(note),
+                    false => self.note(note),
+                }
+            }
         }
         let information = volume::information(&volume)?;
         self.label = information.label;
         if information.dirty {
             self.note("Windows marked it as dirty");
         }
-        self.hibernated = self.sleeps(&volume)?;
+        let sleeps = self.sleeps(&volume)?;
+        self.hibernated = sleeps == Some(true);
         let journal = logfile::journal(&volume)?;
         match &journal {
             Journal::Closed | Journal::Emptied => {}
             Journal::Unclear(why) => return Ok(self.whole(*why)),
             // What Windows keeps in its memory may be in no record, in no bitmap and not in the journal either.
-            Journal::Open { .. } if self.hibernated => {
+            Journal::Open { .. } if sleeps != Some(false) => {
                 return Ok(self.whole("its journal was not closed, and Windows sleeps"));
             }
             Journal::Open { .. } => {}
@@ -121,8 +135,10 @@ impl Seen {
         }
         if mapped.unreadable > 0 {
             let lost = mapped.unreadable;
-            self.note(format!("{lost} bytes of its bitmap cannot be read"));
+            self.unread(format!("{lost} bytes of its bitmap cannot be read"));
         }
+        self.parts.metadata = mapped.metadata;
+        self.parts.unknown = mapped.unknown;
         if self.notes.is_empty() && journal == Journal::Closed {
             return Ok(Used::Map {
                 basis: Basis::Records,
@@ -153,12 +169,20 @@ impl Seen {
                 "its journal was not closed: what it names is kept too, {added} bytes that its bitmap calls free"
             ));
         }
-        used::add_files(volume, &mut strays)?;
+        let unread = used::add_files(volume, &mut strays)?;
         let added = strays.added();
         if added > 0 {
             self.note(format!(
                 "its files use {added} bytes that its bitmap calls free"
             ));
+        }
+        if unread > 0 {
+            let why = format!("{unread} records of its file table cannot be read");
+            if !self.notes.is_empty() {
+                // Its bitmap lags behind its files, and not all of them are known.
+                return Ok(self.whole(why));
+            }
+            self.unread(why);
         }
         Ok(Used::Map {
             basis: if self.notes.is_empty() {
@@ -172,23 +196,33 @@ impl Seen {
 
     /// Windows has written its memory to a file in the root and will go on from there. A volume that Windows
     /// only shut down by halves ("fast startup") looks the same.
-    fn sleeps(&mut self, volume: &Volume<'_>) -> Result<bool, TreeError> {
+    /// `None`: what would tell cannot be read.
+    fn sleeps(&mut self, volume: &Volume<'_>) -> Result<Option<bool>, TreeError> {
         let start = match files::start_of(volume, "hiberfil.sys", 4) {
             Ok(start) => start,
             Err(error) if mft::is_fatal(&error) => return Err(error),
             Err(error) => {
-                self.note(format!("whether it sleeps cannot be told: {error}"));
-                return Ok(false);
+                let note = format!("whether it sleeps cannot be told: {error}");
+                if mft::is_unreadable(&error) {
+                    self.unread(note);
+                    return Ok(None);
+                }
+                self.note(note);
+                return Ok(Some(false));
             }
         };
         // Written, being resumed, and kept for resuming again and again; "wake" is an old one.
         const SLEEPING: [&[u8]; 3] = [b"hibr", b"rstr", b"horm"];
         let start = start.map(|start| start.to_ascii_lowercase());
-        Ok(start.is_some_and(|start| SLEEPING.contains(&&*start)))
+        Ok(Some(start.is_some_and(|start| SLEEPING.contains(&&*start))))
     }
 
     fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    fn unread(&mut self, note: impl Into<String>) {
+        self.parts.notes.push(note.into());
     }
 
     /// Nothing is proven free; the reason is a note too.

@@ -19,13 +19,13 @@ mod used;
 
 use std::fmt;
 
-use crate::fs::{Basis, Filesystem, Reader, State, Used, overlay};
+use crate::fs::{Basis, Filesystem, Parts, Reader, State, Used, overlay};
 use crate::source::{BlockSource, ReadError};
 use group::View;
 use log::{Ending, Log};
 use overlay::Overlay;
 use replay::Wanted;
-use superblock::{Names, Superblock, Version};
+use superblock::{Found, Names, Superblock, Version};
 use used::Mapped;
 
 pub const READER: Reader = Reader {
@@ -62,14 +62,19 @@ fn refused<T>(why: impl Into<String>) -> Result<T, Trouble> {
 }
 
 fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
-    let Some(sector) = superblock::primary(source)? else {
+    let Some(found) = superblock::find(source)? else {
         return Ok(None);
     };
-    let names = Names::of(&sector);
-    let superblock = Superblock::parse(source, &sector);
-    let mut notes = Vec::new();
+    let names = Names::of(found.bytes());
+    let superblock = found.superblock(source);
+    let mut parts = Parts::default();
+    if let Found::Later(_) = found {
+        let note = "its superblock cannot be read, that of another group was used";
+        parts.notes.push(note.into());
+    }
+    let mut notes = parts.notes.clone();
     let judged = match &superblock {
-        Ok(superblock) => judge(source, superblock, &mut notes),
+        Ok(superblock) => judge(source, superblock, &mut notes, &mut parts),
         Err(trouble) => Err(trouble.clone()),
     };
     let used = match judged {
@@ -95,7 +100,7 @@ fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
             false => State::Dirty(notes.join("; ")),
         },
         used,
-        parts: Box::default(),
+        parts: Box::new(parts),
     }))
 }
 
@@ -104,6 +109,7 @@ fn judge(
     source: &dyn BlockSource,
     superblock: &Superblock,
     notes: &mut Vec<String>,
+    parts: &mut Parts,
 ) -> Result<Used, Trouble> {
     superblock.refuse()?;
     let log = Log::open(source, superblock)?;
@@ -111,7 +117,7 @@ fn judge(
         Ending::Clean => {
             let view = View::new(Overlay::none(source), superblock.clone());
             let mapped = used::map(&view, None)?;
-            return finish(mapped, Basis::Records, notes);
+            return finish(mapped, Basis::Records, notes, parts);
         }
         Ending::Dirty(span) => span,
     };
@@ -135,11 +141,20 @@ fn judge(
         return refused("its log changes the shape of the filesystem");
     }
     let mapped = used::map(&now, Some((&disk, &replay.touched)))?;
-    finish(mapped, Basis::Replayed, notes)
+    finish(mapped, Basis::Replayed, notes, parts)
 }
 
-fn finish(mapped: Mapped, basis: Basis, notes: &mut Vec<String>) -> Result<Used, Trouble> {
+fn finish(
+    mapped: Mapped,
+    basis: Basis,
+    notes: &mut Vec<String>,
+    parts: &mut Parts,
+) -> Result<Used, Trouble> {
     notes.extend(mapped.doubts.sentence());
+    if mapped.doubts.is_unreadable() {
+        parts.notes.extend(mapped.doubts.sentence());
+    }
+    parts.unknown = mapped.unknown;
     Ok(Used::Map {
         basis,
         extents: mapped.extents,

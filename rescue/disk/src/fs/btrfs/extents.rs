@@ -1,7 +1,7 @@
 //! The tree of extents: which addresses are used, held against the counts of each block group and of the superblock.
 
 use super::chunk::Chunks;
-use super::node::{Key, Owner};
+use super::node::{Key, Owner, Pointer};
 use super::volume::{ON, Volume};
 use super::{Trouble, refused};
 use crate::extent::{Extent, ExtentMap};
@@ -15,8 +15,18 @@ const BLOCK_GROUP_ITEM: u8 = 192;
 const EXTENT_TREE: u64 = 2;
 const BLOCK_GROUP_TREE: u64 = 11;
 
-/// The used addresses of the filesystem, ascending.
-pub(super) fn used(volume: &Volume<'_>) -> Result<ExtentMap, Trouble> {
+/// Of an `EXTENT_ITEM`: a node of a tree.
+const TREE_BLOCK: u64 = 2;
+
+/// Addresses of the filesystem, ascending.
+pub(super) struct Used {
+    pub all: ExtentMap,
+    /// The nodes of its trees.
+    pub nodes: ExtentMap,
+}
+
+/// What the tree of extents says.
+pub(super) fn used(volume: &Volume<'_>) -> Result<Used, Trouble> {
     let superblock = &volume.superblock;
     if superblock.records_unknown() {
         return refused("it has records of what is used that are unknown here");
@@ -37,7 +47,7 @@ pub(super) fn used(volume: &Volume<'_>) -> Result<ExtentMap, Trouble> {
     let Some(extents) = volume.root(EXTENT_TREE, Owner::Tree(EXTENT_TREE))? else {
         return refused("it has no tree of extents");
     };
-    let mut gather = Gather::new(superblock.sector_size);
+    let [mut gather, mut nodes] = [(); 2].map(|()| Gather::new(superblock.sector_size));
     let mut end = 0;
     volume.items(extents, everything(), &mut |key, item| {
         let len = match key.kind {
@@ -59,18 +69,30 @@ pub(super) fn used(volume: &Volume<'_>) -> Result<ExtentMap, Trouble> {
         counts.extent(&volume.chunks, key.object, len)?;
         end = key.object + len;
         gather.push(key.object, end);
+        if is_node(key, item) {
+            nodes.push(key.object, end);
+        }
         ON
     })?;
     counts.agree(superblock.bytes_used)?;
     let used = gather.finish();
     let roots = [superblock.root, superblock.chunk_root, extents];
-    let rooted = roots.iter().all(|root| {
-        Extent::new(root.logical, superblock.node_size).is_some_and(|root| used.covers(root))
-    });
-    match rooted {
-        true => Ok(used),
+    match covers(&used, roots, superblock.node_size) {
+        true => Ok(Used {
+            all: used,
+            nodes: nodes.finish(),
+        }),
         false => refused("its tree of extents does not know the roots of the trees"),
     }
+}
+
+fn covers(used: &ExtentMap, roots: [Pointer; 3], node_size: u64) -> bool {
+    let mut roots = roots.iter();
+    roots.all(|root| Extent::new(root.logical, node_size).is_some_and(|root| used.covers(root)))
+}
+
+fn is_node(key: Key, item: Fields<'_>) -> bool {
+    key.kind == METADATA_ITEM || item.u64(16).is_some_and(|flags| flags & TREE_BLOCK != 0)
 }
 
 /// Used bytes of each chunk: as extents were met, and as its block group records them.

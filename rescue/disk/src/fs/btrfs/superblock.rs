@@ -8,7 +8,7 @@ use crate::fs::named::bytes;
 use crate::source::{BlockSource, ReadError};
 
 pub(super) const FIRST: u64 = 64 << 10;
-const LENGTH: u64 = 4096;
+pub(super) const LENGTH: u64 = 4096;
 pub(super) const COPIES: [u64; 3] = [FIRST, 64 << 20, 256 << 30];
 /// What is kept free around each copy (`BTRFS_STRIPE_LEN`).
 pub(super) const COPY_ROOM: u64 = 64 << 10;
@@ -63,10 +63,21 @@ pub(super) enum Copy {
     Later,
 }
 
-/// The first superblock's bytes; `None` when this is not btrfs.
+/// The first superblock's bytes, or those of a copy where they cannot be read; `None` when this is not btrfs.
 pub(super) fn first(source: &dyn BlockSource) -> Result<Option<Vec<u8>>, ReadError> {
-    let raw = bytes(source, FIRST, LENGTH)?;
-    Ok(raw.filter(|raw| Fields(raw).starts_with(0x40, MAGIC)))
+    let error = match bytes(source, FIRST, LENGTH) {
+        Ok(raw) => return Ok(raw.filter(|raw| Fields(raw).starts_with(0x40, MAGIC))),
+        Err(error @ ReadError::Unreadable(_)) => error,
+        Err(error) => return Err(error),
+    };
+    for at in COPIES.into_iter().skip(1) {
+        match bytes(source, at, LENGTH) {
+            Ok(Some(raw)) if parse(&raw, at).is_ok() => return Ok(Some(raw)),
+            Ok(_) | Err(ReadError::Unreadable(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(error)
 }
 
 /// The newest copy that is whole. A copy that is newer than a whole first one is no state that a kernel leaves.

@@ -1,6 +1,6 @@
 //! The used map of this disk: each used address at each of its places here, or what chunks have taken.
 
-use super::superblock::{COPIES, COPY_ROOM};
+use super::superblock::{COPIES, COPY_ROOM, LENGTH};
 use super::volume::Volume;
 use super::{Trouble, extents, log};
 use crate::extent::{Extent, ExtentMap};
@@ -9,12 +9,28 @@ use crate::fs::gather::Gather;
 /// Nothing is allocated before this; boot loaders lie here.
 const RESERVED: u64 = 1 << 20;
 
+/// What the trees say.
+pub(super) struct Exact {
+    pub extents: ExtentMap,
+    /// Their own nodes, and the superblocks.
+    pub metadata: ExtentMap,
+}
+
 /// What the tree of extents and the log say.
-pub(super) fn exact(volume: &Volume<'_>) -> Result<ExtentMap, Trouble> {
-    let mut addresses = extents::used(volume)?;
+pub(super) fn exact(volume: &Volume<'_>) -> Result<Exact, Trouble> {
+    let found = extents::used(volume)?;
+    let mut addresses = found.all;
     if let Some(root) = volume.superblock.log_root {
         addresses = addresses.union(&log::used(volume, root)?);
     }
+    Ok(Exact {
+        extents: with_fixed(volume, places(volume, &addresses)?),
+        metadata: places(volume, &found.nodes)?.union(&fixed(volume)),
+    })
+}
+
+/// Where addresses lie on this disk, in each copy.
+fn places(volume: &Volume<'_>, addresses: &ExtentMap) -> Result<ExtentMap, Trouble> {
     let mut gather = Gather::new(volume.superblock.sector_size);
     for (stripe, chunk) in volume.chunks.taken(&volume.superblock)? {
         let window = Extent::between(chunk.start, chunk.end()).expect("a chunk is not empty");
@@ -25,7 +41,7 @@ pub(super) fn exact(volume: &Volume<'_>) -> Result<ExtentMap, Trouble> {
             }
         }
     }
-    Ok(with_fixed(volume, gather.finish()))
+    Ok(gather.finish())
 }
 
 /// Everything that chunks have taken. Nothing is ever written outside of chunks but the superblocks; a chunk that
@@ -47,4 +63,11 @@ fn with_fixed(volume: &Volume<'_>, mut map: ExtentMap) -> ExtentMap {
         map.insert(extent);
     }
     map
+}
+
+/// The superblocks.
+fn fixed(volume: &Volume<'_>) -> ExtentMap {
+    let size = volume.source.size_bytes();
+    let copies = COPIES.map(|copy| Extent::between(copy, (copy + LENGTH).min(size)));
+    copies.into_iter().flatten().collect()
 }

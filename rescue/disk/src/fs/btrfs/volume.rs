@@ -1,6 +1,6 @@
 //! A filesystem as far as it lies on this disk: nodes by their addresses, items by their keys.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::rc::Rc;
@@ -21,6 +21,8 @@ pub(super) struct Volume<'a> {
     pub superblock: Superblock,
     pub chunks: Chunks,
     kept: RefCell<VecDeque<(Pointer, Rc<Node>)>>,
+    /// Nodes that were read from their second copy.
+    pub seconds: Cell<u64>,
 }
 
 /// What a walk meets.
@@ -45,6 +47,7 @@ impl<'a> Volume<'a> {
             chunks: Chunks::system(&superblock)?,
             superblock,
             kept: RefCell::default(),
+            seconds: Cell::default(),
         };
         let mut chunks = Chunks::default();
         let device = system.superblock.device.id;
@@ -115,6 +118,7 @@ impl<'a> Volume<'a> {
             };
             match read {
                 Ok(node) => {
+                    self.seconds.set(self.seconds.get() + u64::from(copy > 0));
                     let node = Rc::new(node);
                     kept.truncate(KEPT - 1);
                     kept.push_front((pointer, Rc::clone(&node)));

@@ -43,6 +43,8 @@ pub struct Region {
     pub serial: Option<u32>,
     /// Why nothing may be called free.
     pub doubt: Option<String>,
+    /// What was read from the backup, because it cannot be read where it should be.
+    pub backup: Option<&'static str>,
 }
 
 impl Boot {
@@ -88,6 +90,16 @@ impl Boot {
         fits.then_some(boot)
     }
 
+    /// The same but for the flags, which only the first region keeps.
+    fn same_shape(&self, other: &Boot) -> bool {
+        let shape = |boot: &Boot| Boot {
+            mounted: false,
+            failed: false,
+            ..boot.clone()
+        };
+        shape(self) == shape(other)
+    }
+
     /// The bytes of a cluster; `None` for numbers that are not a cluster's.
     pub fn cluster(&self, number: u32) -> Option<Extent> {
         let index = number.checked_sub(2).filter(|i| *i < self.cluster_count)?;
@@ -112,19 +124,40 @@ impl Boot {
 
 /// The boot regions of a partition; `None` when it is not exFAT.
 pub fn find(source: &dyn BlockSource) -> Result<Option<Region>, ReadError> {
-    let sector = first_bytes(source, 0)?;
-    let Some(sector) = sector.filter(|sector| Fields(sector).starts_with(3, NAME)) else {
-        return Ok(by_backup(source)?.filter(|_| !is_something_else(source)));
+    let sector = match read_vec(source, 0, 512) {
+        Ok(sector) => sector,
+        Err(ReadError::BeyondEnd { .. }) => return Ok(None),
+        Err(ReadError::Unreadable(place)) => {
+            let found = by_backup(source)?.map(|region| Region {
+                backup: Some("its boot sector cannot be read, the backup was used"),
+                doubt: None,
+                ..region
+            });
+            return found.map(Some).ok_or(ReadError::Unreadable(place));
+        }
+        Err(error) => return Err(error),
     };
+    if !Fields(&sector).starts_with(3, NAME) {
+        return Ok(by_backup(source)?.filter(|_| !is_something_else(source)));
+    }
     let serial = Fields(&sector).u32(100).filter(|serial| *serial != 0);
     let parsed = Boot::parse(&sector);
+    let mut backup = None;
     let doubt = match &parsed {
         None => Some("its boot sector contradicts itself".to_owned()),
         Some(boot) => match sum_is_right(source, 0, boot.sector_shift) {
             Ok(true) => None,
             Ok(false) => Some("the checksum of its boot region is wrong".to_owned()),
             Err(ReadError::Gone(what)) => return Err(ReadError::Gone(what)),
-            Err(error) => Some(format!("its boot region cannot be read: {error}")),
+            Err(error) => match by_backup(source)?.and_then(|region| region.boot) {
+                Some(sound) if sound.same_shape(boot) => {
+                    backup = Some(
+                        "its boot region cannot be read, the backup agrees with its boot sector",
+                    );
+                    None
+                }
+                _ => Some(format!("its boot region cannot be read: {error}")),
+            },
         },
     };
     let sound = match doubt {
@@ -135,6 +168,7 @@ pub fn find(source: &dyn BlockSource) -> Result<Option<Region>, ReadError> {
         boot: sound.or(parsed),
         serial,
         doubt,
+        backup,
     }))
 }
 
@@ -157,6 +191,7 @@ fn by_backup(source: &dyn BlockSource) -> Result<Option<Region>, ReadError> {
             serial: Some(boot.serial).filter(|serial| *serial != 0),
             boot: Some(boot),
             doubt: Some("its boot sector is damaged; only the backup of it is sound".into()),
+            backup: None,
         }));
     }
     Ok(None)

@@ -6,7 +6,7 @@ use crate::fs::exfat::boot::Boot;
 use crate::fs::exfat::chain::{Allocation, Chains, Order, Work};
 use crate::fs::exfat::entry::{self, LABEL, SLOT_BYTES, Slot};
 use crate::fs::tree::{Piece, TreeError};
-use crate::source::{BlockSource, read_vec};
+use crate::source::{BlockSource, around};
 
 /// No directory is larger (specification, 7.4 "DataLength").
 pub const DIRECTORY_LIMIT: u64 = 256 << 20;
@@ -32,19 +32,25 @@ pub fn scan(
     pieces: &[Piece],
     visit: &mut dyn FnMut(u64, &Slot) -> ControlFlow<()>,
 ) -> Result<(), TreeError> {
+    let mut unread = None;
     for piece in pieces {
         for part in piece.extent.split_at_multiples(READ_BYTES) {
-            let bytes = read_vec(source, part.start(), part.len())?;
-            let offsets = (part.start()..).step_by(SLOT_BYTES);
-            for (offset, slot) in offsets.zip(bytes.chunks_exact(SLOT_BYTES)) {
-                let slot: &Slot = slot.try_into().expect("chunks have exactly that size");
-                if slot[0] == 0 || visit(offset, slot).is_break() {
-                    return Ok(());
+            let more = around(source, part, &mut unread, &mut |start, bytes| {
+                let offsets = (start..).step_by(SLOT_BYTES);
+                for (offset, slot) in offsets.zip(bytes.chunks_exact(SLOT_BYTES)) {
+                    let slot: &Slot = slot.try_into().expect("chunks have exactly that size");
+                    if slot[0] == 0 || visit(offset, slot).is_break() {
+                        return false;
+                    }
                 }
+                true
+            })?;
+            if !more {
+                return Ok(());
             }
         }
     }
-    Ok(())
+    unread.map_or(Ok(()), |error| Err(TreeError::Read(error)))
 }
 
 /// The label in the root directory.

@@ -43,7 +43,7 @@ impl Tree for ExfatTree<'_> {
             }),
             None => ControlFlow::Continue(()),
         };
-        directory::scan(self.source, &pieces, &mut |at, slot| {
+        let scanned = directory::scan(self.source, &pieces, &mut |at, slot| {
             match &mut met {
                 Some((_, set)) if entry::is_secondary(slot) => set.0.push(*slot),
                 _ => {
@@ -65,11 +65,11 @@ impl Tree for ExfatTree<'_> {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
-        })?;
+        });
         if let Some(set) = met.filter(|_| !enough) {
             let _ = show(set);
         }
-        Ok(())
+        scanned
     }
 
     fn node(&self, id: NodeId) -> Result<Node, TreeError> {

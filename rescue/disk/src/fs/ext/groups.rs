@@ -1,6 +1,7 @@
 //! Block groups: where their descriptors stand, what they say, and whether to believe them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
 use super::checksum::{crc16, crc32c};
 use super::features;
@@ -17,9 +18,12 @@ pub(super) struct View<'a> {
     /// How many more bytes may be read on the way to files: the size of the filesystem and something, enough for
     /// all its inodes and directories many times over, while trees made to be endless come to an end.
     budget: Cell<u64>,
-    /// The descriptor block read last.
-    descriptors: RefCell<Option<(u64, Option<Vec<u8>>)>>,
+    /// The descriptor blocks read last, those that could not be read too: they are not touched for each group.
+    descriptors: RefCell<VecDeque<(u64, Option<Vec<u8>>)>>,
 }
+
+/// Descriptor blocks that are kept: one, and its backups.
+const KEPT: usize = 4;
 
 /// A group descriptor whose block bitmap lies inside the filesystem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,8 +34,12 @@ pub(super) struct Descriptor {
     /// False when an address of the inodes is impossible; the bitmap of blocks may still be right.
     pub inodes_possible: bool,
     sum_fits: bool,
-    pub free_clusters: u64,
-    /// The bitmap was never written: everything is free but the filesystem's own blocks.
+    /// `None` in a backup, which is not kept up to date.
+    pub free_clusters: Option<u64>,
+    /// Inodes at the end of the table that were never used.
+    pub unused_inodes: u64,
+    /// The bitmap was never written: everything is free but the filesystem's own blocks. In a backup: it was not when
+    /// the filesystem was made.
     pub never_written: bool,
     /// As far as the descriptor has room for it: all of it, or the low 16 bits.
     bitmap_sum: Sum,
@@ -105,6 +113,38 @@ impl Superblock {
         self.base(group) + u64::from(self.has_super(group))
     }
 
+    /// Where the backups of a block of descriptors stand: behind backups of the superblock, or with `meta_bg` in the
+    /// second and the last group of those it describes.
+    fn descriptor_backups(&self, index: u64) -> impl Iterator<Item = u64> + '_ {
+        let per_block = self.descriptors_per_block();
+        let first = index * per_block;
+        let (from, groups) = match self.spread(index) {
+            true => (first, [1, per_block - 1]),
+            // Which groups have one depends on features; the first two that do are asked.
+            false => (
+                0,
+                [self.super_after(0), self.super_after(self.super_after(0))],
+            ),
+        };
+        groups.into_iter().filter_map(move |group| {
+            let group = from + group;
+            let behind = match self.spread(index) {
+                true => u64::from(self.has_super(group)),
+                false => 1 + index,
+            };
+            (group > from && group < self.groups).then(|| self.base(group) + behind)
+        })
+    }
+
+    /// The next group that carries a copy of the superblock; the number of groups where there is none near.
+    fn super_after(&self, group: u64) -> u64 {
+        let near = group.saturating_add(64).min(self.groups);
+        let mut later = group.saturating_add(1)..near;
+        later
+            .find(|group| self.has_super(*group))
+            .unwrap_or(self.groups)
+    }
+
     /// Where a group's copy of the superblock would stand: 1 KiB blocks begin behind the boot block even where
     /// the first group is counted from block 0 (bigalloc).
     fn base(&self, group: u64) -> u64 {
@@ -117,6 +157,18 @@ impl Superblock {
     /// With `meta_bg` a block of descriptors stands among the groups it describes.
     fn spread(&self, index: u64) -> bool {
         self.has(features::META_BG) && index >= self.first_meta_group
+    }
+
+    /// As [`Superblock::base_blocks`], without the room for more descriptors.
+    pub fn copy_blocks(&self, group: u64) -> (u64, u64) {
+        let (first, count) = self.base_blocks(group);
+        let spread = self.spread(group / self.descriptors_per_block());
+        let room = if spread || count == 0 {
+            0
+        } else {
+            self.reserved_gdt_blocks
+        };
+        (first, count.saturating_sub(room))
     }
 
     /// The blocks at the beginning of a group that hold superblock, descriptors and room for more of them:
@@ -148,7 +200,7 @@ impl<'a> View<'a> {
             budget: Cell::new(superblock.size_bytes().saturating_add(64 << 20)),
             source,
             superblock,
-            descriptors: RefCell::new(None),
+            descriptors: RefCell::default(),
         }
     }
 
@@ -174,10 +226,19 @@ impl<'a> View<'a> {
         let place = self
             .superblock
             .descriptor_block(index, self.superblock.copy_at);
-        let descriptor = self.descriptor_at(group, place)?;
-        Ok(descriptor
-            .map(|d| d.filter(|d| d.sum_fits).ok_or(Doubt::Descriptor))
-            .unwrap_or(Err(Doubt::Unreadable)))
+        match self.descriptor_at(group, place)? {
+            Some(Some(descriptor)) if descriptor.sum_fits => return Ok(Ok(descriptor)),
+            Some(_) => return Ok(Err(Doubt::Descriptor)),
+            None => {}
+        }
+        for backup in self.superblock.descriptor_backups(index) {
+            if let Some(Some(descriptor)) = self.descriptor_at(group, backup)?
+                && descriptor.sum_fits
+            {
+                return Ok(Ok(descriptor.as_backup()));
+            }
+        }
+        Ok(Err(Doubt::Unreadable))
     }
 
     /// Where a group's inodes lie: by its descriptor, by the backup of it, or by a descriptor whose sum is wrong.
@@ -205,11 +266,13 @@ impl<'a> View<'a> {
         group: u64,
         place: u64,
     ) -> Result<Option<Option<Descriptor>>, ReadError> {
-        let mut cached = self.descriptors.borrow_mut();
-        if cached.as_ref().is_none_or(|(at, _)| *at != place) {
-            *cached = Some((place, self.block(place)?));
+        let mut kept = self.descriptors.borrow_mut();
+        if !kept.iter().any(|(at, _)| *at == place) {
+            kept.truncate(KEPT - 1);
+            kept.push_front((place, self.block(place)?));
         }
-        let Some((_, Some(block))) = cached.as_ref() else {
+        let found = kept.iter().find(|(at, _)| *at == place);
+        let Some((_, Some(block))) = found else {
             return Ok(None);
         };
         let size = self.superblock.descriptor_size;
@@ -237,6 +300,18 @@ impl<'a> View<'a> {
     }
 }
 
+impl Descriptor {
+    /// What a backup still tells: where things lie.
+    fn as_backup(self) -> Descriptor {
+        Descriptor {
+            free_clusters: None,
+            unused_inodes: 0,
+            bitmap_sum: Sum::None,
+            ..self
+        }
+    }
+}
+
 /// Offsets inside a block, which is 64 KiB at most.
 pub(super) fn index_of(at: u64) -> usize {
     usize::try_from(at).expect("an offset inside a block fits")
@@ -252,6 +327,9 @@ impl Superblock {
         };
         let free_high = if wide { fields.u16(0x2C)? } else { 0 };
         let flags = fields.u16(0x12)?;
+        let unused_high = if wide { fields.u16(0x32)? } else { 0 };
+        let unused = u64::from(fields.u16(0x1C)?) | u64::from(unused_high) << 16;
+        let summed = self.checksums != Checksums::None;
         let inside = |block: u64, count: u64| {
             block >= self.first_data_block
                 && block > 0
@@ -267,10 +345,15 @@ impl Superblock {
             inode_table,
             inodes_possible: inside(inode_bitmap, 1)
                 && inside(inode_table, self.inode_table_blocks()),
-            free_clusters: u64::from(fields.u16(0xC)?) | u64::from(free_high) << 16,
+            free_clusters: Some(u64::from(fields.u16(0xC)?) | u64::from(free_high) << 16),
+            unused_inodes: match flags & 0x1 {
+                _ if !summed => 0,
+                0 => unused.min(self.inodes_per_group),
+                _ => self.inodes_per_group,
+            },
             sum_fits: self.descriptor_fits(group, bytes),
             // The flag means something only where a sum protects it (kernel documentation, "Block Group Descriptors").
-            never_written: flags & 0x2 != 0 && self.checksums != Checksums::None,
+            never_written: flags & 0x2 != 0 && summed,
             bitmap_sum: match self.checksums {
                 Checksums::Metadata(_) if wide => {
                     Sum::Full(u32::from(fields.u16(0x18)?) | u32::from(fields.u16(0x38)?) << 16)

@@ -10,9 +10,14 @@ use crate::source::ReadError;
 /// Most extents of tables kept in memory (8 MiB): 8 Mi groups as mke2fs lays them out.
 const TABLE_LIMIT: usize = 1 << 19;
 
+/// Most copies of superblock and descriptors that count as metadata.
+const COPY_LIMIT: usize = 1 << 16;
+
 /// The filesystem's own blocks, wherever they lie.
 pub(super) struct Tables {
     own: ExtentMap,
+    /// Of the tables of inodes, what was never used.
+    unused: ExtentMap,
     /// Used whatever the bitmaps say.
     more: ExtentMap,
     /// False where a descriptor was not believed: its tables may be anywhere.
@@ -25,6 +30,7 @@ impl Tables {
         let superblock = &view.superblock;
         let size = superblock.block_size;
         let mut extents: Vec<Extent> = Vec::new();
+        let mut unused = ExtentMap::new();
         let mut complete = true;
         // Groups laid out together have their bitmaps side by side and their inode tables too: three pieces that grow.
         let mut growing: [Option<Extent>; 3] = [None; 3];
@@ -34,6 +40,14 @@ impl Tables {
                 complete = false;
                 continue;
             };
+            if unused.count() < TABLE_LIMIT {
+                let used = superblock.inodes_per_group - descriptor.unused_inodes;
+                let used = (used * superblock.inode_size).div_ceil(size);
+                let table = descriptor.inode_table;
+                let end = table + superblock.inode_table_blocks();
+                let never = Extent::between((table + used) * size, end * size);
+                never.into_iter().for_each(|never| unused.insert(never));
+            }
             let own = [
                 (descriptor.block_bitmap, 1),
                 (descriptor.inode_bitmap, 1),
@@ -61,9 +75,24 @@ impl Tables {
         }
         Ok(Some(Tables {
             own: ExtentMap::from(extents),
+            unused,
             more: ExtentMap::from(more),
             complete,
         }))
+    }
+
+    /// What has to be read to know anything: superblocks, descriptors, bitmaps, inodes that were ever used, and the
+    /// journal where it has to be replayed.
+    pub fn metadata(&self, superblock: &Superblock) -> ExtentMap {
+        let size = superblock.block_size;
+        let copies = (0..superblock.groups).filter_map(|group| {
+            let (first, count) = superblock.copy_blocks(group);
+            Extent::new(first * size, count * size)
+        });
+        let copies: ExtentMap = copies.take(COPY_LIMIT).collect();
+        copies
+            .union(&self.own.difference(&self.unused))
+            .union(&self.more)
     }
 
     /// Marks what the filesystem itself needs in a group, wherever that is said: its superblock and descriptors,

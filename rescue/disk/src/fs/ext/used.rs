@@ -17,6 +17,9 @@ const GROUP_LIMIT: u64 = 1 << 22;
 #[derive(Debug)]
 pub(super) struct Mapped {
     pub extents: ExtentMap,
+    pub metadata: ExtentMap,
+    /// Groups of which nothing is believed.
+    pub unknown: ExtentMap,
     pub doubts: Doubts,
 }
 
@@ -44,11 +47,15 @@ pub(super) fn map(
     let mut gather = Gather::new(superblock.block_size);
     gather.push(0, superblock.first_data_block * superblock.block_size);
     let mut free = 0;
+    let mut unknown = ExtentMap::new();
     for group in 0..superblock.groups {
         let mut bits = match group_bits(now, group, &tables, &mut doubts)? {
             Ok(bits) => bits,
             Err(doubt) => {
                 doubts.add(doubt);
+                if let Some(group) = superblock.group_extent(group) {
+                    unknown.insert(group);
+                }
                 Bits::new(superblock.group_clusters(group), true)
             }
         };
@@ -74,11 +81,18 @@ pub(super) fn map(
     gather.push(superblock.size_bytes(), now.source.size_bytes());
     Ok(Ok(Mapped {
         extents: gather.finish(),
+        metadata: tables.metadata(superblock),
+        unknown,
         doubts,
     }))
 }
 
 impl Superblock {
+    fn group_extent(&self, group: u64) -> Option<Extent> {
+        let start = self.group_start(group) * self.block_size;
+        Extent::new(start, self.group_blocks(group) * self.block_size)
+    }
+
     fn group_clusters(&self, group: u64) -> u64 {
         self.group_blocks(group).div_ceil(self.cluster_blocks)
     }
@@ -102,7 +116,15 @@ fn group_bits(
         Ok(descriptor) => descriptor,
         Err(doubt) => return Ok(Err(doubt)),
     };
-    if descriptor.never_written {
+    let backup = descriptor.free_clusters.is_none();
+    // A group that a backup calls unwritten may have been written since, and its bitmap with it.
+    let written = match backup && descriptor.never_written {
+        true => view
+            .bitmap_unchecked(&descriptor)?
+            .is_none_or(|bits| bits.iter().any(|b| *b != 0)),
+        false => !descriptor.never_written,
+    };
+    if !written {
         // Without flex_bg a group's tables lie in the group itself.
         if !tables.complete && superblock.has(features::FLEX_BG) {
             return Ok(Err(Doubt::Neighbour));
@@ -110,8 +132,9 @@ fn group_bits(
         let mut bits = Bits::new(clusters, false);
         tables.mark(superblock, group, &mut bits);
         // A group that has lost blocks since was written to, whatever its flag says.
-        let same = bits.free() == descriptor.free_clusters;
-        return Ok(if same {
+        let same = Some(bits.free()) == descriptor.free_clusters;
+        doubts.backups += u64::from(backup);
+        return Ok(if same || backup {
             Ok(bits)
         } else {
             Err(Doubt::Descriptor)
@@ -127,7 +150,9 @@ fn group_bits(
         // It calls the filesystem's own blocks free: some other block, or one that was never written.
         return Ok(Err(Doubt::Bitmap));
     }
-    match (free == descriptor.free_clusters, descriptor.inodes_possible) {
+    doubts.backups += u64::from(backup);
+    let counted = backup || Some(free) == descriptor.free_clusters;
+    match (counted, descriptor.inodes_possible) {
         (true, true) => {}
         (true, false) => doubts.inodes += 1,
         (false, true) => doubts.counts += 1,
@@ -160,6 +185,8 @@ pub(super) struct Doubts {
     descriptors: u64,
     bitmaps: u64,
     neighbours: u64,
+    /// Groups whose descriptor was read from a backup.
+    backups: u64,
     /// Groups whose bitmap is believed but whose inodes cannot be where their descriptor says.
     inodes: u64,
     /// Groups whose bitmap, which is believed, has another count than their descriptor.
@@ -182,6 +209,11 @@ impl Doubts {
         self.unreadable + self.descriptors + self.bitmaps + self.neighbours
     }
 
+    /// Something could not be read.
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable + self.backups > 0
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Doubts::default()
     }
@@ -194,6 +226,7 @@ impl fmt::Display for Doubts {
             (self.descriptors, "whose descriptor is damaged"),
             (self.bitmaps, "whose bitmap is damaged"),
             (self.neighbours, "that may hold tables of a damaged one"),
+            (self.backups, "whose descriptor was read from a backup"),
             (self.inodes, "whose table of inodes is nowhere"),
             (self.counts, "whose bitmap and count of free blocks differ"),
         ];

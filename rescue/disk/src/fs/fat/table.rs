@@ -15,86 +15,176 @@ const EXTENT_LIMIT: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Allocation {
     pub used: ExtentMap,
+    /// What no copy that can be read tells of; used too.
+    pub unknown: ExtentMap,
     pub copies_agree: bool,
     pub state: State,
+    /// What could not be read.
+    pub note: Option<String>,
 }
 
 /// A cluster is free only when every copy that can be read says so; where none can, it is used.
 pub fn allocation(source: &dyn BlockSource, boot: &Boot) -> Result<Allocation, ReadError> {
     let bytes = boot.width.offset(boot.cluster_count + 1) + 4;
-    let mut runs = Runs::new(boot.cluster_bytes);
-    let mut allocation = Allocation {
-        used: ExtentMap::new(),
-        copies_agree: true,
-        state: State::Clean,
-    };
+    let [mut runs, mut unknown] = [(); 2].map(|()| Runs::new(boot.cluster_bytes));
+    let mut merge = Merge::new(source, boot);
+    let mut state_found = State::Clean;
     let mut at = 0;
     let mut cluster = 0u32;
     while cluster < boot.cluster_count + 2 {
         let len = PIECE_BYTES.min(boot.fat_bytes - at).min(bytes - at);
-        let piece = merged_piece(source, boot, at, len, &mut allocation.copies_agree)?;
+        let (piece, lost) = merge.piece(at, len)?;
         if at == 0 {
-            allocation.state = state(boot, piece.as_deref().unwrap_or(&[]));
+            state_found = state(boot, &piece, &lost);
         }
         let there = u32::try_from(boot.width.entries_in(len)).expect("a piece is small");
         let end = cluster
             .saturating_add(there.max(1))
             .min(boot.cluster_count + 2);
         for (index, number) in (cluster..end).enumerate() {
-            let taken = piece
-                .as_deref()
-                .is_none_or(|piece| boot.width.entry(piece, index) != Some(0));
-            if let Some(extent) = boot.cluster(number).filter(|_| taken) {
+            let Some(extent) = boot.cluster(number) else {
+                continue;
+            };
+            let is_lost = !lost.is_empty() && lost.within(entry(boot, number, at)).next().is_some();
+            if is_lost {
+                unknown.push(extent);
+            }
+            if is_lost || boot.width.entry(&piece, index) != Some(0) {
                 runs.push(extent);
             }
         }
         cluster = end;
         at += len;
     }
-    allocation.used = runs.map;
-    Ok(allocation)
+    Ok(Allocation {
+        used: runs.map,
+        unknown: unknown.map,
+        copies_agree: merge.agree,
+        state: state_found,
+        note: merge.note(),
+    })
 }
 
-/// The bits of all copies together; `None` when no copy can be read here.
-fn merged_piece(
-    source: &dyn BlockSource,
-    boot: &Boot,
-    at: u64,
-    len: u64,
-    agree: &mut bool,
-) -> Result<Option<Vec<u8>>, ReadError> {
-    let length = usize::try_from(len).expect("a piece is small");
-    let mut merged: Option<Vec<u8>> = None;
-    let mut bytes = vec![0; length];
-    for copy in 0..boot.fat_count {
-        match source.read_at(boot.fat(copy) + at, &mut bytes) {
-            Ok(()) => {}
-            Err(ReadError::Unreadable(_)) => {
-                *agree = false;
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        let Some(merged) = &mut merged else {
-            merged = Some(bytes.clone());
-            continue;
-        };
-        // The first two entries are no clusters: their bits mean "clean" and may be cleared in one copy only.
-        let flags = if at == 0 { boot.width.offset(2) } else { 0 };
-        let flags = usize::try_from(flags.min(len)).expect("a piece is small");
-        *agree &= merged[flags..] == bytes[flags..];
-        for (into, from) in merged[..flags].iter_mut().zip(&bytes) {
-            *into &= from;
-        }
-        for (into, from) in merged[flags..].iter_mut().zip(&bytes[flags..]) {
-            *into |= from;
+/// The bytes of an entry in a piece that begins at `at`; one of 12 bits begins or ends inside of them.
+fn entry(boot: &Boot, number: u32, at: u64) -> Extent {
+    let [from, to] = [number, number + 1].map(|number| boot.width.offset(number) - at);
+    let shared = u64::from(boot.width == Width::Fat12);
+    Extent::between(from, to + shared).expect("an entry is not empty")
+}
+
+/// The bits of all copies together.
+struct Merge<'a> {
+    source: &'a dyn BlockSource,
+    boot: &'a Boot,
+    agree: bool,
+    /// Bytes of one copy or another that could not be read, and of all of them.
+    unread: u64,
+    lost: u64,
+}
+
+impl<'a> Merge<'a> {
+    fn new(source: &'a dyn BlockSource, boot: &'a Boot) -> Merge<'a> {
+        Merge {
+            source,
+            boot,
+            agree: true,
+            unread: 0,
+            lost: 0,
         }
     }
-    Ok(merged)
+
+    /// A piece of the table, and what of it no copy could give.
+    fn piece(&mut self, at: u64, len: u64) -> Result<(Vec<u8>, ExtentMap), ReadError> {
+        // The first two entries are no clusters: their bits mean "clean" and may be cleared in one copy only.
+        let flags = if at == 0 {
+            self.boot.width.offset(2)
+        } else {
+            0
+        };
+        let flags = usize::try_from(flags.min(len)).expect("a piece is small");
+        let length = usize::try_from(len).expect("a piece is small");
+        let mut merged: Option<(Vec<u8>, ExtentMap)> = None;
+        let mut bytes = vec![0; length];
+        for copy in 0..self.boot.fat_count {
+            let bad = self.copy(self.boot.fat(copy) + at, &mut bytes)?;
+            self.unread += bad.total_bytes();
+            let Some((into, lost)) = &mut merged else {
+                merged = Some((bytes.clone(), bad));
+                continue;
+            };
+            if bad.is_empty() && lost.is_empty() {
+                self.agree &= into[flags..] == bytes[flags..];
+                for (into, from) in into[..flags].iter_mut().zip(&bytes) {
+                    *into &= from;
+                }
+                for (into, from) in into[flags..].iter_mut().zip(&bytes[flags..]) {
+                    *into |= from;
+                }
+                continue;
+            }
+            for place in 0..length {
+                let here = place as u64;
+                let (own, other) = (bad.contains(here), lost.contains(here));
+                match (own, other) {
+                    (true, _) => {}
+                    (false, true) => into[place] = bytes[place],
+                    (false, false) if place < flags => into[place] &= bytes[place],
+                    (false, false) => {
+                        self.agree &= into[place] == bytes[place];
+                        into[place] |= bytes[place];
+                    }
+                }
+            }
+            *lost = lost.intersection(&bad);
+        }
+        let (piece, lost) = merged.expect("there is at least one copy");
+        self.lost += lost.total_bytes();
+        Ok((piece, lost))
+    }
+
+    /// Fills `bytes`, and says which of them cannot be read.
+    fn copy(&self, start: u64, bytes: &mut [u8]) -> Result<ExtentMap, ReadError> {
+        let mut bad = ExtentMap::new();
+        match self.source.read_at(start, bytes) {
+            Ok(()) => return Ok(bad),
+            Err(ReadError::Unreadable(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let shard = self.source.geometry().shard();
+        let sector = usize::try_from(shard).expect("4 KiB at most");
+        for (at, part) in (0u64..).step_by(sector).zip(bytes.chunks_mut(sector)) {
+            match self.source.read_at(start + at, part) {
+                Ok(()) => {}
+                Err(ReadError::Unreadable(_)) => {
+                    part.fill(0);
+                    Extent::new(at, part.len() as u64)
+                        .into_iter()
+                        .for_each(|part| bad.insert(part));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bad)
+    }
+
+    fn note(&self) -> Option<String> {
+        match (self.unread, self.lost) {
+            (0, _) => None,
+            (unread, 0) => Some(format!(
+                "{unread} bytes of its tables cannot be read, the other copy was used"
+            )),
+            (_, lost) => Some(format!(
+                "{lost} bytes of its table cannot be read in any copy"
+            )),
+        }
+    }
 }
 
 /// The second entry's top bits are cleared while it is mounted, and after an I/O error.
-fn state(boot: &Boot, piece: &[u8]) -> State {
+fn state(boot: &Boot, piece: &[u8], lost: &ExtentMap) -> State {
+    if lost.contains(0) {
+        return State::Dirty("its table does not say whether it was unmounted".into());
+    }
     let (clean, whole) = match boot.width {
         Width::Fat12 => (0, 0),
         Width::Fat16 => (0x8000, 0x4000),

@@ -5,7 +5,7 @@ use crate::fs::fat::boot::{Boot, Root};
 use crate::fs::fat::chain::Chains;
 use crate::fs::fat::name::{LongName, SLOT_BYTES, Short, Slot};
 use crate::fs::tree::{Content, Each, Entry, Node, NodeId, NodeKind, Piece, Tree, TreeError};
-use crate::source::{BlockSource, read_vec};
+use crate::source::{BlockSource, around, read_vec};
 
 /// A directory has at most 65,536 slots.
 pub const DIRECTORY_LIMIT: u64 = 65536 * SLOT_BYTES as u64;
@@ -130,29 +130,35 @@ pub fn scan(
     pieces: &[Piece],
     visit: &mut dyn FnMut(u64, Slot) -> bool,
 ) -> Result<(), TreeError> {
+    let mut unread = None;
     for piece in pieces {
         for part in piece
             .extent
             .split_at_multiples(boot.cluster_bytes.max(1 << 16))
         {
-            let bytes = read_vec(source, part.start(), part.len())?;
-            for (offset, slot) in (part.start()..)
-                .step_by(SLOT_BYTES)
-                .zip(bytes.chunks_exact(SLOT_BYTES))
-            {
-                let slot = slot.try_into().expect("chunks have exactly that size");
-                match Slot::parse(slot) {
-                    Slot::End => return Ok(()),
-                    slot => {
-                        if !visit(offset, slot) {
-                            return Ok(());
+            let more = around(source, part, &mut unread, &mut |start, bytes| {
+                let slots = (start..)
+                    .step_by(SLOT_BYTES)
+                    .zip(bytes.chunks_exact(SLOT_BYTES));
+                for (offset, slot) in slots {
+                    let slot = slot.try_into().expect("chunks have exactly that size");
+                    match Slot::parse(slot) {
+                        Slot::End => return false,
+                        slot => {
+                            if !visit(offset, slot) {
+                                return false;
+                            }
                         }
                     }
                 }
+                true
+            })?;
+            if !more {
+                return Ok(());
             }
         }
     }
-    Ok(())
+    unread.map_or(Ok(()), |error| Err(TreeError::Read(error)))
 }
 
 fn kind(short: &Short) -> NodeKind {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::mft::{Volume, length};
+use super::mft::{Volume, is_unreadable, length};
 use super::record::{Record, Reference, What, mend};
 use super::stream::{Stream, Value};
 use crate::fields::Fields;
@@ -59,8 +59,13 @@ pub(super) fn names(
             .map_or(0, |blocks| blocks.size / block.max(1)),
         blocks,
         each,
+        unread: None,
     };
-    walk.node(&root, 16, 0).map(|_| ())
+    let flow = walk.node(&root, 16, 0)?;
+    match walk.unread {
+        Some(error) if flow.is_continue() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 struct Walk<'v> {
@@ -71,6 +76,8 @@ struct Walk<'v> {
     /// Blocks that can still be met, so that a loop ends.
     left: u64,
     each: &'v mut dyn FnMut(Name) -> ControlFlow<()>,
+    /// The first block that cannot be read: the names below it are missing, those beside it are not.
+    unread: Option<TreeError>,
 }
 
 impl Walk<'_> {
@@ -92,9 +99,16 @@ impl Walk<'_> {
                 if depth >= DEPTH_LIMIT {
                     return Err(TreeError::Damaged("a directory is too deep"));
                 }
-                let bytes = self.read(below)?;
-                if self.node(&bytes, 24, depth + 1)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
+                match self.read(below) {
+                    Ok(bytes) => {
+                        if self.node(&bytes, 24, depth + 1)?.is_break() {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                    }
+                    Err(error) if is_unreadable(&error) => {
+                        self.unread.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             if entry.last {

@@ -19,7 +19,7 @@ pub(super) struct Volume<'a> {
     pub boot: Boot,
     pub mft: Stream,
     /// Why some of its first records are taken from the copy of the table's start.
-    pub mirrored: Option<String>,
+    pub mirrored: Option<TreeError>,
 }
 
 impl<'a> Volume<'a> {
@@ -28,7 +28,7 @@ impl<'a> Volume<'a> {
         let first = match first_record(source, &boot, boot.mft_cluster) {
             Ok(record) => record,
             Err(error) => {
-                mirrored = Some(error.to_string());
+                mirrored = Some(error.clone());
                 first_record(source, &boot, boot.mirror_cluster).map_err(|_| error)?
             }
         };
@@ -48,7 +48,7 @@ impl<'a> Volume<'a> {
         volume.complete_mft(&first)?;
         for number in 1..MIRRORED.min(volume.records()) {
             if let Err(error) = volume.record_itself(number) {
-                volume.mirrored.get_or_insert(error.to_string());
+                volume.mirrored.get_or_insert(error);
             }
         }
         Ok(volume)
@@ -259,6 +259,11 @@ fn first_record(
 fn parse(mut bytes: Vec<u8>, number: u64) -> Result<Record<Vec<u8>>, &'static str> {
     mend(&mut bytes, b"FILE")?;
     Record::new(bytes, number)
+}
+
+/// It is the medium, not what stands on it.
+pub(super) fn is_unreadable(error: &TreeError) -> bool {
+    matches!(error, TreeError::Read(ReadError::Unreadable(_)))
 }
 
 /// The disk itself has failed: nothing else is worth a try.

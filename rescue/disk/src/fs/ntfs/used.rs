@@ -1,6 +1,6 @@
 //! The used map: the volume's own bitmap, and where that is not enough, every run of every file with it.
 
-use super::mft::{DATA, Volume, is_fatal, length};
+use super::mft::{DATA, Volume, is_fatal, is_unreadable, length};
 use super::record::{Body, Record, What, mend};
 use super::runs::runs;
 use super::stream::Value;
@@ -13,8 +13,6 @@ use crate::source::{BlockSource, ReadError};
 const BITMAP_RECORD: u64 = 6;
 /// What is read at once of the bitmap and of the file table; a multiple of every record's length.
 const PIECE: u64 = 1 << 20;
-/// Into what a piece is divided when part of it cannot be read.
-const SHARD: u64 = 4096;
 /// Most extents kept that the bitmap calls free: 4 MiB of them.
 const STRAY_LIMIT: usize = 1 << 18;
 
@@ -24,6 +22,10 @@ pub(super) struct Mapped {
     pub extents: ExtentMap,
     /// Bytes of the bitmap that could not be read; their clusters are in the map.
     pub unreadable: u64,
+    /// Those clusters.
+    pub unknown: ExtentMap,
+    /// The boot sectors, the file table, its copy, the bitmap.
+    pub metadata: ExtentMap,
     /// Clusters that must be in use are not so in the bitmap.
     pub contradicted: bool,
 }
@@ -34,13 +36,21 @@ pub(super) fn by_bitmap(volume: &Volume<'_>) -> Result<Mapped, TreeError> {
     let bitmap = bitmap(volume)?;
     let mut gather = Gather::new(boot.cluster);
     let mut unreadable = 0;
+    let mut unknown = ExtentMap::new();
     let needed = boot.clusters.div_ceil(8);
     let mut at = 0;
     while at < needed {
         let len = PIECE.min(needed - at);
         let (bytes, lost) = read_or_used(volume.source, &bitmap, at, len)?;
-        unreadable += lost;
+        unreadable += lost.total_bytes();
         let clusters = (len * 8).min(boot.clusters - at * 8);
+        for lost in lost.iter() {
+            let [from, to] = [lost.start(), lost.end()]
+                .map(|byte| (at * 8 + (byte * 8).min(clusters)) * boot.cluster);
+            Extent::between(from, to)
+                .into_iter()
+                .for_each(|lost| unknown.insert(lost));
+        }
         for (from, to) in Bits::from_bytes(&bytes, clusters).used_runs() {
             let [from, to] = [from, to].map(|bit| (at * 8 + bit) * boot.cluster);
             gather.push(from, to);
@@ -49,18 +59,22 @@ pub(super) fn by_bitmap(volume: &Volume<'_>) -> Result<Mapped, TreeError> {
     }
     gather.push(boot.clusters * boot.cluster, volume.source.size_bytes());
     let extents = gather.finish();
-    let mut own = [0, boot.mft_cluster, boot.mirror_cluster]
+    let own: Vec<Extent> = [0, boot.mft_cluster, boot.mirror_cluster]
         .into_iter()
         .filter_map(|cluster| Extent::new(cluster * boot.cluster, boot.cluster))
         .chain(volume.mft.extents())
         .chain(match &bitmap {
             Value::Stream(stream) => stream.extents().collect(),
             Value::Resident(_) => Vec::new(),
-        });
-    let contradicted = !own.all(|own| extents.covers(own));
+        })
+        .collect();
+    let contradicted = !own.iter().all(|own| extents.covers(*own));
+    let tail = Extent::between(boot.size_bytes, volume.source.size_bytes());
     Ok(Mapped {
         extents,
         unreadable,
+        unknown,
+        metadata: own.into_iter().chain(tail).collect(),
         contradicted,
     })
 }
@@ -91,13 +105,14 @@ pub(super) fn bitmap(volume: &Volume<'_>) -> Result<Value, TreeError> {
     Ok(value)
 }
 
-/// A piece of the bitmap, with ones where it cannot be read, and how many bytes that were.
+/// A piece of the bitmap, with ones where it cannot be read, and which bytes of it those are.
 fn read_or_used(
     source: &dyn BlockSource,
     bitmap: &Value,
     at: u64,
     len: u64,
-) -> Result<(Vec<u8>, u64), TreeError> {
+) -> Result<(Vec<u8>, ExtentMap), TreeError> {
+    let mut lost = ExtentMap::new();
     let mut bytes = vec![0xFF; usize::try_from(len).expect("a piece has 1 MiB at most")];
     let stream = match bitmap {
         Value::Stream(stream) => stream,
@@ -105,22 +120,22 @@ fn read_or_used(
             let found = usize::try_from(at).ok().and_then(|at| resident.get(at..));
             let found = found.and_then(|found| found.get(..bytes.len()));
             bytes.copy_from_slice(found.expect("the length was checked"));
-            return Ok((bytes, 0));
+            return Ok((bytes, lost));
         }
     };
     match stream.read_at(source, at, &mut bytes) {
-        Ok(()) => return Ok((bytes, 0)),
+        Ok(()) => return Ok((bytes, lost)),
         Err(TreeError::Read(ReadError::Unreadable(_))) => {}
         Err(error) => return Err(error),
     }
-    let mut lost = 0;
-    let shard = usize::try_from(SHARD).expect("it is small");
+    let shard = usize::try_from(source.geometry().shard()).expect("it is small");
     for (offset, part) in (at..).step_by(shard).zip(bytes.chunks_mut(shard)) {
         match stream.read_at(source, offset, part) {
             Ok(()) => {}
             Err(TreeError::Read(ReadError::Unreadable(_))) => {
                 part.fill(0xFF);
-                lost += part.len() as u64;
+                let inside = Extent::new(offset - at, part.len() as u64);
+                inside.into_iter().for_each(|inside| lost.insert(inside));
             }
             Err(error) => return Err(error),
         }
@@ -128,14 +143,14 @@ fn read_or_used(
     Ok((bytes, lost))
 }
 
-/// Adds the clusters of every file to a map.
+/// Adds the clusters of every file to a map. Returns how many records cannot be read: their clusters only the map knows.
 ///
 /// Every record ever written is looked at, so the file table must be sound as a whole: an error means that the
 /// map proves nothing.
-pub(super) fn add_files(volume: &Volume<'_>, strays: &mut Strays) -> Result<(), TreeError> {
+pub(super) fn add_files(volume: &Volume<'_>, strays: &mut Strays) -> Result<u64, TreeError> {
     let records = volume.records();
     let per_piece = PIECE / volume.boot.record;
-    let mut number = 0;
+    let (mut number, mut unread) = (0, 0);
     let mut buffer = Vec::new();
     while number < records {
         let count = per_piece.min(records - number);
@@ -153,14 +168,16 @@ pub(super) fn add_files(volume: &Volume<'_>, strays: &mut Strays) -> Result<(), 
                 strays.take(&record, volume).map_err(TreeError::Damaged)?;
             } else {
                 // Alone, or from the copy if it is one of the first.
-                strays
-                    .take(&volume.record(number)?, volume)
-                    .map_err(TreeError::Damaged)?;
+                match volume.record(number) {
+                    Ok(record) => strays.take(&record, volume).map_err(TreeError::Damaged)?,
+                    Err(error) if is_unreadable(&error) => unread += 1,
+                    Err(error) => return Err(error),
+                }
             }
         }
         number += count;
     }
-    Ok(())
+    Ok(unread)
 }
 
 /// Clusters that are in use and not in the map yet.

@@ -23,8 +23,8 @@ const COST: u64 = 64;
 /// Opens the files even where the used map would not be given: with a log that cannot be replayed, as they stand
 /// on the disk.
 pub(super) fn open<'a>(source: &'a dyn BlockSource) -> Result<Box<dyn Tree + 'a>, TreeError> {
-    let sector = superblock::primary(source)?.ok_or(TreeError::Damaged("it is not XFS"))?;
-    let superblock = Superblock::parse(source, &sector).map_err(error)?;
+    let found = superblock::find(source)?.ok_or(TreeError::Damaged("it is not XFS"))?;
+    let superblock = found.superblock(source).map_err(error)?;
     if superblock.features_unknown() {
         return Err(TreeError::Unsupported(
             "a filesystem with features unknown here",

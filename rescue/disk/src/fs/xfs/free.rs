@@ -4,7 +4,7 @@ use super::group::{FreeSpace, Root, View};
 use super::superblock::Version;
 use super::{Trouble, refused};
 use crate::fields::Fields;
-use crate::source::read_vec;
+use crate::source::{ReadError, read_vec};
 
 /// Most free extents of one group kept: 4 MiB of them. A group in more pieces is taken whole.
 const LIMIT: usize = 1 << 19;
@@ -29,9 +29,13 @@ enum Order {
 }
 
 impl View<'_> {
-    /// What the group's records prove free: both trees, the counts beside them and the reserve tell the same.
+    /// What the group's records prove free: both trees, the counts beside them and the reserve tell the same. One of
+    /// the trees, or the reserve, may be unreadable: the counts still hold.
     pub fn free(&self, group: u64, space: &FreeSpace) -> Result<Vec<Run>, Trouble> {
-        let runs = self.listed(group, space.by_block)?;
+        let runs = match self.listed(group, space.by_block) {
+            Err(Trouble::Read(ReadError::Unreadable(_))) => self.listed_by_count(group, space)?,
+            listed => listed?,
+        };
         let mut same = Same::default();
         runs.iter().for_each(|run| same.add(*run));
         if same.blocks != space.free_blocks || same.longest != space.longest {
@@ -41,20 +45,50 @@ impl View<'_> {
             ));
         }
         let mut other = Same::default();
-        self.walk(group, space.by_count, Order::Count, &mut |run| {
+        let walked = self.walk(group, space.by_count, Order::Count, &mut |run| {
             other.add(run);
             Ok(())
-        })?;
-        if same != other {
-            return refused("has two trees of free space that differ");
+        });
+        match walked {
+            Err(Trouble::Read(ReadError::Unreadable(_))) => {}
+            walked => {
+                walked?;
+                if same != other {
+                    return refused("has two trees of free space that differ");
+                }
+            }
         }
-        for block in self.reserve(group, space)? {
+        let reserve = match self.reserve(group, space) {
+            Err(Trouble::Read(ReadError::Unreadable(_))) => Vec::new(),
+            reserve => reserve?,
+        };
+        for block in reserve {
             let after = runs.partition_point(|run| run.end() <= u64::from(block));
             if runs.get(after).is_some_and(|run| run.start <= block) {
                 return refused("calls blocks of its reserve free");
             }
         }
         Ok(runs)
+    }
+
+    /// The records of the tree by length, sorted by block.
+    fn listed_by_count(&self, group: u64, space: &FreeSpace) -> Result<Vec<Run>, Trouble> {
+        let mut runs: Vec<Run> = Vec::new();
+        self.walk(group, space.by_count, Order::Count, &mut |run| {
+            if runs.len() == LIMIT {
+                return refused("is in more pieces than are kept in memory");
+            }
+            runs.push(run);
+            Ok(())
+        })?;
+        runs.sort_unstable_by_key(|run| run.start);
+        match runs
+            .windows(2)
+            .all(|pair| pair[0].end() < u64::from(pair[1].start))
+        {
+            true => Ok(runs),
+            false => refused(TANGLED),
+        }
     }
 
     /// The records of the tree by block, ascending and not touching.

@@ -5,12 +5,15 @@ use super::superblock::Superblock;
 use super::{Trouble, refused};
 use crate::extent::Extent;
 use crate::fields::Fields;
-use crate::source::{BlockSource, read_vec};
+use crate::source::{BlockSource, ReadError, read_vec};
 
 /// Records that may be under way at once, and so be written in any order (`XLOG_MAX_ICLOGS`).
 const UNDER_WAY: usize = 8;
 /// Blocks that those records may take.
 const WINDOW: u64 = UNDER_WAY as u64 * (RECORD_LIMIT as u64 / BASIC);
+
+/// How far around a place is looked where it cannot be read: a stripe of a log has 256 KiB at most.
+const NEAR: u64 = 512;
 
 /// Far below what mkfs.xfs ever made.
 const SMALLEST: u64 = 64 << 10;
@@ -71,8 +74,34 @@ impl<'a> Log<'a> {
         })
     }
 
-    /// As the kernel finds the head and the tail (`xlog_find_head`, `xlog_find_tail`).
+    /// How the last user left it. Where a part of what was written last cannot be read, a record of the unmount right
+    /// at the end is enough: it is written when nothing else is under way.
     pub fn ending(&self) -> Result<Ending, Trouble> {
+        match self.followed() {
+            Err(Trouble::Read(ReadError::Unreadable(_))) if self.ends_with_unmount()? => {
+                Ok(Ending::Clean)
+            }
+            followed => followed,
+        }
+    }
+
+    fn ends_with_unmount(&self) -> Result<bool, Trouble> {
+        let head = self.head()?;
+        // The record has a header and one block, and what fills it up to a stripe.
+        for back in 2..=NEAR.min(self.blocks) {
+            let at = self.wrapped(head + self.blocks - back);
+            let Some(record) = Record::parse(&self.read(at, 1)?, self.superblock) else {
+                continue;
+            };
+            let last = record.lsn & 0xFFFF_FFFF == at && record.blocks() == back;
+            let data = self.data(at, &record)?;
+            return Ok(last && data.is_some_and(|data| record.is_unmount(&data)));
+        }
+        Ok(false)
+    }
+
+    /// As the kernel finds the head and the tail (`xlog_find_head`, `xlog_find_tail`).
+    fn followed(&self) -> Result<Ending, Trouble> {
         let head = self.hole_before(self.head()?)?;
         let mut placed = self.records_before(head)?;
         let mut torn = placed
@@ -173,13 +202,26 @@ impl<'a> Log<'a> {
         }
         let (mut low, mut high) = (0, self.blocks - 1);
         while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            match self.cycle(middle)? == last {
+            let (middle, cycle) = self.readable(low + (high - low) / 2, high)?;
+            match cycle == last {
                 true => high = middle,
                 false => low = middle,
             }
         }
         Ok(high)
+    }
+
+    /// The round of the first block from `at` on, and before `end`, that can be read.
+    fn readable(&self, at: u64, end: u64) -> Result<(u64, u32), Trouble> {
+        let mut next = at;
+        loop {
+            match self.cycle(next) {
+                Err(Trouble::Read(ReadError::Unreadable(_))) if next + 1 < end.min(at + NEAR) => {
+                    next += 1;
+                }
+                cycle => return Ok((next, cycle?)),
+            }
+        }
     }
 
     /// The first block, among the last that were written before `head`, that an older round left there: what was

@@ -6,6 +6,8 @@ use crate::fs::uuid;
 use crate::source::{BlockSource, ReadError, read_vec};
 
 const MAGIC: &[u8] = b"XFSB";
+/// mkfs.xfs makes 4 groups, 16 or 32 over several disks, and no more than the disk needs above 4 TiB.
+const GROUPS_TRIED: u64 = 64;
 /// Bytes of the superblock that are looked at; the smallest sector holds them.
 const LENGTH: u64 = 512;
 
@@ -26,6 +28,94 @@ const META_UUID: u32 = 0x4;
 const NEEDS_REPAIR: u32 = 0x10;
 /// Features of the log: extended attributes as intents. Others may hide what a replay has to do.
 const LOG_INCOMPAT_KNOWN: u32 = 0x1;
+
+/// A superblock's bytes, and whether it is the first one or that of another group.
+pub(super) enum Found {
+    First(Vec<u8>),
+    Later(Vec<u8>),
+}
+
+impl Found {
+    pub fn bytes(&self) -> &[u8] {
+        let (Found::First(bytes) | Found::Later(bytes)) = self;
+        bytes
+    }
+
+    pub fn superblock(&self, source: &dyn BlockSource) -> Result<Superblock, Trouble> {
+        match self {
+            Found::First(sector) => Superblock::parse(source, sector),
+            // Its sum was checked when it was found.
+            Found::Later(sector) => {
+                let superblock = Superblock::replayed(source, sector)?;
+                Ok(Superblock {
+                    free_blocks: None,
+                    ..superblock
+                })
+            }
+        }
+    }
+}
+
+/// The superblock, or where it cannot be read that of another group. `None`: not XFS.
+pub(super) fn find(source: &dyn BlockSource) -> Result<Option<Found>, ReadError> {
+    match primary(source) {
+        Ok(sector) => Ok(sector.map(Found::First)),
+        Err(error @ ReadError::Unreadable(_)) => match later(source)? {
+            Some(sector) => Ok(Some(Found::Later(sector))),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// A superblock at the start of the second group, wherever mkfs.xfs would have put that on a disk of this size.
+fn later(source: &dyn BlockSource) -> Result<Option<Vec<u8>>, ReadError> {
+    for block in [4096u64, 1024, 512, 2048, 65536, 16384, 8192, 32768] {
+        let blocks = source.size_bytes() / block;
+        // Other block sizes than the usual one are rare: they are looked for in the usual number of groups.
+        let most = if block == 4096 { GROUPS_TRIED } else { 4 };
+        let shares = (2..=most).flat_map(|groups| {
+            let up = blocks.div_ceil(groups);
+            [up, up.saturating_sub(1)]
+        });
+        for group in shares.chain([(1 << 40) / block - 1]) {
+            let at = group * block;
+            let sector = match read_vec(source, at, LENGTH) {
+                Ok(sector) if sector.starts_with(MAGIC) => sector,
+                Ok(_) | Err(ReadError::Unreadable(_) | ReadError::BeyondEnd { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            if let Some(sector) = sound(source, at, sector)? {
+                return Ok(Some(sector));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A later superblock that proves itself by its sum and stands where it says that its group begins.
+fn sound(
+    source: &dyn BlockSource,
+    at: u64,
+    mut sector: Vec<u8>,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    // mkfs.xfs leaves "being made" set in all but the first.
+    if let Some(in_progress) = sector.get_mut(126) {
+        *in_progress = 0;
+    }
+    let Ok(found) = Superblock::replayed(source, &sector) else {
+        return Ok(None);
+    };
+    let whole = match read_vec(source, at, found.sector_size) {
+        Ok(whole) => whole,
+        Err(ReadError::Unreadable(_) | ReadError::BeyondEnd { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let proven = found.version == Version::V5
+        && sum_fits(&whole, 224)
+        && at == found.ag_blocks * found.block_size;
+    Ok(proven.then_some(sector))
+}
 
 /// The first sector, if it is XFS's.
 pub(super) fn primary(source: &dyn BlockSource) -> Result<Option<Vec<u8>>, ReadError> {
@@ -90,7 +180,8 @@ pub(super) struct Superblock {
     /// The one a person may change, and the one that metadata carries.
     pub uuid: [u8; 16],
     pub meta_uuid: [u8; 16],
-    pub free_blocks: u64,
+    /// Only the first superblock's is kept up.
+    pub free_blocks: Option<u64>,
     pub lazy_count: bool,
     /// Directory entries say what they lead to.
     pub file_types: bool,
@@ -156,7 +247,7 @@ impl Superblock {
             log_v2: v5 || number & LOG_V2 != 0,
             uuid: own,
             meta_uuid: meta,
-            free_blocks: fields.be64(144)?,
+            free_blocks: Some(fields.be64(144)?),
             lazy_count: v5 || more && features2 & LAZY_COUNT != 0,
             file_types: if v5 {
                 incompat & FTYPE != 0
@@ -233,7 +324,7 @@ impl Superblock {
     /// True when a replay left alone where everything is.
     pub fn same_shape(&self, other: &Superblock) -> bool {
         let fixed = |s: &Superblock| Superblock {
-            free_blocks: 0,
+            free_blocks: None,
             ..s.clone()
         };
         fixed(self) == fixed(other)

@@ -10,6 +10,8 @@ use crate::source::{BlockSource, ReadError};
 #[derive(Debug)]
 pub(super) struct Mapped {
     pub extents: ExtentMap,
+    /// Groups that were taken whole.
+    pub unknown: ExtentMap,
     pub doubts: Doubts,
 }
 
@@ -24,6 +26,7 @@ pub(super) fn map(
     let mut doubts = Doubts::default();
     let mut gather = Gather::new(superblock.block_size);
     let mut counted = 0;
+    let mut unknown = ExtentMap::new();
     for group in 0..superblock.ag_count {
         let mut free = match group_free(now, group, &mut counted) {
             Ok(free) => free,
@@ -32,6 +35,9 @@ pub(super) fn map(
             }
             Err(trouble) => {
                 doubts.add(group, &trouble);
+                let place = |block| superblock.group_block(group, block);
+                let whole = Extent::between(place(0), place(superblock.group_blocks(group)));
+                whole.into_iter().for_each(|whole| unknown.insert(whole));
                 Vec::new()
             }
         };
@@ -48,15 +54,18 @@ pub(super) fn map(
         return refused(doubts.sentence().unwrap_or_default());
     }
     // While it is mounted the superblock's count is not kept up.
-    if before.is_none() && doubts.groups == 0 && counted != superblock.free_blocks {
+    if before.is_none()
+        && doubts.groups == 0
+        && let Some(said) = superblock.free_blocks.filter(|said| *said != counted)
+    {
         return refused(format!(
-            "its superblock counts {} free blocks, its groups {counted}",
-            superblock.free_blocks
+            "its superblock counts {said} free blocks, its groups {counted}"
         ));
     }
     gather.push(superblock.size_bytes(), now.source.size_bytes());
     Ok(Mapped {
         extents: gather.finish(),
+        unknown,
         doubts,
     })
 }
@@ -134,13 +143,19 @@ fn emit(
 pub(super) struct Doubts {
     pub groups: u64,
     first: Option<String>,
+    unreadable: bool,
 }
 
 impl Doubts {
     fn add(&mut self, group: u64, trouble: &Trouble) {
         self.groups += 1;
+        self.unreadable |= matches!(trouble, Trouble::Read(_));
         self.first
             .get_or_insert_with(|| format!("allocation group {group} {trouble}"));
+    }
+
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable
     }
 
     pub fn sentence(&self) -> Option<String> {
