@@ -10,6 +10,7 @@ mod keys;
 mod ls;
 mod man;
 mod map;
+mod simulate;
 mod verify;
 
 use disk::layer::Keys;
@@ -79,6 +80,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         Command::Map { source, keys } => unlocking(&keys, streams, |unlock, streams| {
             map::run(&source, &unlock.keys, streams)
         }),
+        Command::Simulate(words) => simulate::run(&words, streams),
         Command::Completions { shell } => completions::run(shell, streams),
         Command::Man { directory } => man::run(&directory, streams),
     }

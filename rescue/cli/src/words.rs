@@ -5,6 +5,7 @@ mod job;
 mod limits;
 mod option;
 mod serve;
+mod simulate;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use engine::request::{DiskName, Origin, Place};
 
 pub use job::{CloneWords, ImageWords, RestoreWords};
 pub use option::{Approval, InUse, KeyWords, Output};
+pub use simulate::SimulateWords;
 
 /// Get a drive out alive: clone, image and restore whole disks, the source never written
 ///
@@ -179,6 +181,13 @@ pub enum Command {
         #[command(flatten)]
         keys: KeyWords,
     },
+
+    /// Tries how a failing disk is read on a drive that is only made up
+    #[command(after_help = "Examples:\n  \
+        rescue simulate --scenario dead-head --seed 3 --json\n  \
+        rescue simulate --map failing.map\n  \
+        rescue simulate --acceptance")]
+    Simulate(SimulateWords),
 
     /// Prints completions for a shell
     #[command(after_help = "Example:\n  rescue completions bash > /etc/bash_completion.d/rescue")]

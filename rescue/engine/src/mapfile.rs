@@ -152,6 +152,13 @@ pub fn owner_of(text: &str) -> Result<Ends, &'static str> {
     }
 }
 
+/// Where the last block of a map file ends: the size of its disk, for who has no other.
+pub fn end(bytes: &[u8]) -> u64 {
+    let lines = bytes.split(|b| *b == b'\n').rev();
+    let blocks = lines.filter_map(|line| block_line(std::str::from_utf8(line).ok()?.trim()));
+    blocks.map(|(extent, _)| extent.end()).next().unwrap_or(0)
+}
+
 fn position_line(line: &str) -> Option<()> {
     let mut fields = line.split_ascii_whitespace();
     number(fields.next()?)?;

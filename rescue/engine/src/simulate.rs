@@ -4,6 +4,8 @@
 //! a bad read may make more of them. Nothing of it is measured on real hardware; it is there to compare strategies
 //! on the same disk.
 
+pub mod acceptance;
+mod baseline;
 mod drive;
 mod figures;
 mod random;
@@ -12,6 +14,7 @@ mod scenario;
 use std::time::Duration;
 
 use disk::extent::ExtentMap;
+use serde::Serialize;
 
 pub use drive::Drive;
 pub use figures::Figures;
@@ -26,7 +29,8 @@ const LIMIT: Duration = Duration::from_secs(72 * 3600);
 const WAIT: Duration = Duration::from_secs(60);
 
 /// Whether the passes know what is used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Known {
     Used,
     Nothing,

@@ -10,6 +10,12 @@ use disk::extent::Extent;
 const SHORTEST: f64 = 524_288.0;
 /// Runs that fit each other before one is foretold.
 const ENOUGH: usize = 4;
+/// Runs that are remembered before anything is foretold.
+const RUNS: usize = 16;
+/// How much of the distance a stripe may be: drives have two to some twenty heads.
+const PART: std::ops::Range<f64> = 0.03..0.8;
+/// More stripes are not missed between two runs.
+const FARTHEST: f64 = 4.0;
 /// Runs that the distance is made from.
 const MEMORY: usize = 9;
 /// At least every so many stripes one is measured.
@@ -89,6 +95,8 @@ pub struct Hint {
 
 #[derive(Debug, Default)]
 pub struct Stripes {
+    /// Begin and end of what was measured before anything was foretold.
+    runs: Vec<(f64, f64)>,
     marks: Vec<Mark>,
     model: Option<Model>,
     /// The stripe that comes next.
@@ -119,10 +127,15 @@ impl Stripes {
             .filter_map(|mark| Extent::between(place(mark.near), place(mark.far)))
     }
 
-    /// How long the last run was, while nothing is foretold yet.
-    pub fn last_length(&self) -> Option<u64> {
-        let last = self.marks.last().filter(|_| self.model.is_none())?;
-        Some(place(last.far - last.near))
+    /// How long runs are, while nothing is foretold yet.
+    pub fn usual_length(&self) -> Option<u64> {
+        let recent = self.runs.iter().rev().take(5);
+        let mut lengths: Vec<f64> = recent.map(|(near, far)| far - near).collect();
+        lengths.sort_unstable_by(f64::total_cmp);
+        let middle = lengths
+            .get(lengths.len() / 2)
+            .filter(|_| self.model.is_none())?;
+        Some(place(*middle))
     }
 
     pub fn advice(&mut self, at: u64) -> Advice {
@@ -174,51 +187,32 @@ impl Stripes {
         }
     }
 
+    /// Runs of like length at like distances, or at few times the shortest of them, are stripes; what else was
+    /// measured between them is not.
     fn learn(&mut self, near: f64, far: f64) -> bool {
         if far - near < SHORTEST {
             return false;
         }
-        let mut index = 0.0;
-        if let Some(last) = self.marks.last().copied() {
-            index = last.index + 1.0;
-            if let Some(before) = self.marks.len().checked_sub(2).map(|at| self.marks[at]) {
-                let distance = (last.near - before.near) / (last.index - before.index);
-                if far - near > 0.8 * distance && last.far - last.near < 0.4 * distance {
-                    // More than one stripe: what lay between was jumped over.
-                    return false;
-                }
-                let times = (near - last.near) / distance;
-                if (times - times.round()).abs() > 0.12 || times.round() < 1.0 {
-                    // Not the distance of the two before: it is counted from the last one again.
-                    self.marks = vec![Mark { index: 0.0, ..last }];
-                    index = 1.0;
-                } else {
-                    index = last.index + times.round();
-                }
-            }
+        if self.runs.len() >= RUNS {
+            self.runs.remove(0);
         }
-        self.marks.push(Mark { index, near, far });
-        self.begin()
-    }
-
-    /// From enough runs of like length.
-    fn begin(&mut self) -> bool {
-        let Some(from) = self.marks.len().checked_sub(ENOUGH) else {
+        self.runs.push((near, far));
+        let like = |(low, high): &&(f64, f64)| (0.67..1.5).contains(&((high - low) / (far - near)));
+        let alike: Vec<(f64, f64)> = self.runs.iter().filter(like).copied().collect();
+        let from = alike.len().checked_sub(ENOUGH);
+        let Some(marks) = from.and_then(|from| chain(&alike[from..])) else {
             return false;
         };
-        let lengths = self.marks[from..].iter().map(|mark| mark.far - mark.near);
-        let (sum, longest) = lengths.fold((0.0, 0.0_f64), |(sum, most), len| {
-            (sum + len, most.max(len))
-        });
-        if longest > 1.5 * sum / ENOUGH as f64 {
-            self.marks.remove(0);
+        let before = std::mem::replace(&mut self.marks, marks);
+        self.model = self.fit().filter(|model| PART.contains(&model.part));
+        if self.model.is_none() {
+            self.marks = before;
             return false;
         }
-        self.model = self.fit().filter(|model| model.part < 0.8);
         (self.every, self.since, self.misses) = (2, 0, 0);
         self.off.clear();
         self.index = self.marks.last().map_or(0.0, |mark| mark.index + 1.0);
-        self.model.is_some()
+        true
     }
 
     fn compare(&mut self, model: &Model, near: f64, far: f64) {
@@ -232,11 +226,7 @@ impl Stripes {
             self.misses += 1;
             if self.misses >= MISSES {
                 *self = Stripes {
-                    marks: vec![Mark {
-                        index: 0.0,
-                        near,
-                        far,
-                    }],
+                    runs: vec![(near, far)],
                     ..Stripes::default()
                 };
             }
@@ -318,6 +308,25 @@ impl Stripes {
         }
         (2.0 * worst).clamp(65_536.0, most)
     }
+}
+
+/// The runs with their stripe's number, if their distances are those of stripes.
+fn chain(runs: &[(f64, f64)]) -> Option<Vec<Mark>> {
+    let gaps = runs.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    let shortest = gaps.fold(f64::INFINITY, f64::min);
+    let mut marks: Vec<Mark> = Vec::with_capacity(runs.len());
+    for (near, far) in runs.iter().copied() {
+        let mut index = 0.0;
+        if let Some(last) = marks.last() {
+            let times = (near - last.near) / shortest;
+            if (times - times.round()).abs() > 0.12 || !(1.0..=FARTHEST).contains(&times.round()) {
+                return None;
+            }
+            index = last.index + times.round();
+        }
+        marks.push(Mark { index, near, far });
+    }
+    Some(marks)
 }
 
 #[expect(

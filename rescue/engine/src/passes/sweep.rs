@@ -226,7 +226,7 @@ impl Sweep {
         self.lessons -= 1;
         if let Some(error) = end.error {
             (leave.low, leave.from, leave.errors) = (error.end(), error.start(), 1);
-            if let Some(length) = stripes.last_length() {
+            if let Some(length) = stripes.usual_length() {
                 let behind = leave.error.start() + length + 2 * TOUCH;
                 leave.step = behind.saturating_sub(leave.from).max(TOUCH);
             }
