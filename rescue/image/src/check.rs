@@ -5,9 +5,9 @@
 
 use disk::extent::ExtentMap;
 
-use crate::chunk::Entry;
+use crate::chunk::{Entry, Kind};
 use crate::codec::{Blemish, Decoder};
-use crate::end::END_LEN;
+use crate::end::{END_LEN, End};
 use crate::error::ImageError;
 use crate::head::{LEAD, Order};
 use crate::reader::page::Loaded;
@@ -146,6 +146,16 @@ pub fn all(reader: &Reader, mut progress: impl FnMut(u64)) -> Result<Findings, I
 fn check_page(reader: &Reader, page: &Loaded, findings: &mut Findings) -> Result<(), ImageError> {
     let name = reader.name();
     for piece in page.pieces() {
+        if let Piece::Entry(entry) = piece
+            && entry.kind == Kind::Inherited
+            && !reader.is_named(&entry)?
+        {
+            findings.note(format!(
+                "{name}: what says of {} bytes at {} of the disk that an ancestor has them is damaged; the index says so too",
+                entry.extent.len(),
+                entry.extent.start()
+            ));
+        }
         if let Piece::Lost(extent) = piece {
             findings.damage.insert(extent);
             findings.note(format!(
@@ -192,6 +202,9 @@ fn log(reader: &Reader, findings: &mut Findings) -> Result<(), ImageError> {
                 continue;
             }
             reader.read_stored(entry, &mut stored)?;
+            if entry.kind == Kind::Inherited && reader.is_named(entry)? {
+                continue;
+            }
             let found = decoder.decode(entry, &stored, &mut content);
             if found.is_ok_and(|decoded| decoded.blemish.is_none()) {
                 continue;
@@ -236,6 +249,24 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
     seek::put_start(frames, &mut table.expected);
     table.entry(u32::try_from(LEAD.len()).expect("it is 13"), 0);
     table.entry(head_len, 0);
+    let kin = reader.kin_len();
+    kin.iter().for_each(|len| table.entry(*len, 0));
+    if let Some(problem) = expect_pages(reader, end, &mut table)? {
+        return Ok(Some(problem.into()));
+    }
+    table.entry(end.root.len, 0);
+    table.entry(u32::try_from(END_LEN).expect("it is small"), 0);
+    seek::put_footer(frames, &mut table.expected);
+    let good = table.holds()? && table.frames == frames;
+    Ok((!good).then(|| DAMAGED.into()))
+}
+
+/// What stands between the head and the root; what is wrong with it.
+fn expect_pages(
+    reader: &Reader,
+    end: &End,
+    table: &mut Table<'_>,
+) -> Result<Option<&'static str>, ImageError> {
     let any_order = reader.head().order == Order::Any;
     let beside = match any_order {
         true => reader.log_slots(),
@@ -243,7 +274,7 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
     };
     for (nth, slot) in beside.iter().enumerate() {
         let Some(place) = slot.page else {
-            return Ok(Some(NO_PAGES.into()));
+            return Ok(Some(NO_PAGES));
         };
         let page = match any_order {
             true => reader.log_page(nth)?,
@@ -251,21 +282,17 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
         };
         page.seek_entries(place.len, |stored, content| table.entry(stored, content));
         if !table.holds_so_far()? {
-            return Ok(Some(DAMAGED.into()));
+            return Ok(Some(DAMAGED));
         }
     }
     table.entry(end.manifest.len, 0);
     for slot in reader.slots().iter().filter(|_| any_order) {
         match slot.page {
             Some(place) => table.entry(place.len, 0),
-            None => return Ok(Some(NO_PAGES.into())),
+            None => return Ok(Some(NO_PAGES)),
         }
     }
-    table.entry(end.root.len, 0);
-    table.entry(u32::try_from(END_LEN).expect("it is small"), 0);
-    seek::put_footer(frames, &mut table.expected);
-    let good = table.holds()? && table.frames == frames;
-    Ok((!good).then(|| DAMAGED.into()))
+    Ok(None)
 }
 
 /// The seek table in the file, compared piece by piece.

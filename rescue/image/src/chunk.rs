@@ -6,7 +6,7 @@ use disk::fields::Fields;
 
 use crate::digest::Digest;
 use crate::frame::{self, Frame};
-use crate::head::{Head, Order};
+use crate::head::{Head, Lineage, Order};
 use crate::states::{State, States};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
 
@@ -31,6 +31,8 @@ pub enum Kind {
     Unreadable,
     /// Nobody has tried to read it.
     NotTried,
+    /// An ancestor has it. A reader gives what the ancestor has instead.
+    Inherited,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Kind::Free => 3,
             Kind::Unreadable => 4,
             Kind::NotTried => 5,
+            Kind::Inherited => 6,
         }
     }
 
@@ -51,6 +54,7 @@ impl Kind {
             3 => Kind::Free,
             4 => Kind::Unreadable,
             5 => Kind::NotTried,
+            6 => Kind::Inherited,
             _ => return None,
         })
     }
@@ -61,7 +65,8 @@ impl Kind {
             Kind::Data | Kind::Zero => State::Kept,
             Kind::Free => State::Free,
             Kind::Unreadable => State::Unreadable,
-            Kind::NotTried => State::NotTried,
+            // Nobody knows it without the ancestor.
+            Kind::NotTried | Kind::Inherited => State::NotTried,
         }
     }
 
@@ -83,6 +88,8 @@ pub struct Entry {
     pub extent: Extent,
     /// As the chunk frame has it: larger where newer chunks took a part of a run.
     pub(crate) whole: Extent,
+    /// In whose file it is: 0 for the image that was opened, 1 for its parent, and so on.
+    pub(crate) generation: u8,
     pub kind: Kind,
     /// Where in the file its chunk frame begins.
     pub offset: u64,
@@ -98,6 +105,14 @@ impl Entry {
     /// Some of its granules are in another state than the rest.
     pub fn has_states(&self) -> bool {
         self.flags & HAS_STATES != 0
+    }
+
+    /// Of the chunk itself: chunk frame and data frame.
+    pub(crate) fn frames(&self) -> u64 {
+        match self.kind {
+            Kind::Inherited => 1,
+            _ => 2,
+        }
     }
 
     pub(crate) fn in_any_order(&self) -> bool {
@@ -131,6 +146,9 @@ impl Entry {
         let stored = u64::from(self.stored_len);
         let plausible = if self.kind == Kind::Data {
             single && stored <= bound(len)
+        } else if self.kind == Kind::Inherited {
+            let child = head.lineage == Lineage::Child;
+            child && len <= RUN_LIMIT && stored == 0 && !self.has_states()
         } else {
             len <= RUN_LIMIT
                 && stored == ZeroFrames::frame_len(len)
@@ -162,6 +180,7 @@ impl Entry {
         Entry {
             extent,
             whole: extent,
+            generation: 0,
             kind: Kind::from_number(fields.u8(28)?)?,
             offset: fields.u64(8)?,
             header_len: fields.u32(24)?,
@@ -179,6 +198,7 @@ impl Entry {
         Entry {
             extent,
             whole: extent,
+            generation: 0,
             kind: Kind::from_number(fields.u8(16)?)?,
             offset,
             header_len: u32::try_from(frame.body.len() + frame::AROUND).ok()?,

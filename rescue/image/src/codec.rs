@@ -153,6 +153,7 @@ impl Encoded {
         let entry = Entry {
             extent: self.extent?,
             whole: self.extent?,
+            generation: 0,
             kind: Kind::Data,
             offset,
             header_len: u32::try_from(self.header_len).expect("a chunk frame is below 8 KiB"),

@@ -36,6 +36,17 @@ pub enum ImageError {
         expected: u64,
         given: Extent,
     },
+    /// An image that cannot be the parent of another.
+    NoParent {
+        image: String,
+        what: String,
+    },
+    /// An ancestor is not there, or is not the one that was.
+    Orphan {
+        image: String,
+        parent: String,
+        what: String,
+    },
     /// A finished image that cannot be gone on with without losing some of it.
     NotWhole {
         image: String,
@@ -57,23 +68,19 @@ impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ImageError::Store(error) => error.fmt(f),
-            ImageError::Foreign { image, found } => {
-                write!(
-                    f,
-                    "{image} is not an image of this program ({found}); choose another file"
-                )
-            }
+            ImageError::Foreign { image, found } => write!(
+                f,
+                "{image} is not an image of this program ({found}); choose another file"
+            ),
             ImageError::Newer { image, version } => write!(
                 f,
                 "{image} has format version {version}; this program reads up to version {}; use a newer Rescue",
                 crate::head::VERSION
             ),
-            ImageError::Unknown { image, what } => {
-                write!(
-                    f,
-                    "{image} uses {what}, which this program does not know; use a newer Rescue"
-                )
-            }
+            ImageError::Unknown { image, what } => write!(
+                f,
+                "{image} uses {what}, which this program does not know; use a newer Rescue"
+            ),
             ImageError::OtherSource { image, what } => write!(
                 f,
                 "{image} was begun for another state of the source ({what}); remove it to start anew, or choose another name"
@@ -83,6 +90,18 @@ impl fmt::Display for ImageError {
                 "the image goes on at byte {expected}, but {} bytes at {} were given; this is a fault in the program, please report it",
                 given.len(),
                 given.start()
+            ),
+            ImageError::NoParent { image, what } => write!(
+                f,
+                "{image} cannot be a parent: {what}; choose another, or make a full image"
+            ),
+            ImageError::Orphan {
+                image,
+                parent,
+                what,
+            } => write!(
+                f,
+                "{image} needs its parent {parent}, and {what}; put that image back beside it"
             ),
             ImageError::NotWhole { image } => write!(
                 f,

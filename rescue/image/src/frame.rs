@@ -29,6 +29,7 @@ pub enum FrameKind {
     Manifest,
     Root,
     End,
+    Kin,
 }
 
 impl FrameKind {
@@ -42,6 +43,7 @@ impl FrameKind {
             FrameKind::Manifest => b"rescTALE",
             FrameKind::Root => b"rescROOT",
             FrameKind::End => b"rescDONE",
+            FrameKind::Kin => b"rescKIN_",
         }
     }
 
@@ -49,7 +51,7 @@ impl FrameKind {
     pub const fn limit(self) -> usize {
         match self {
             FrameKind::Head | FrameKind::End => 4 << 10,
-            FrameKind::Chunk => 8 << 10,
+            FrameKind::Chunk | FrameKind::Kin => 8 << 10,
             FrameKind::Page | FrameKind::Sorted => 32 << 10,
             FrameKind::Leaves => 2 << 20,
             FrameKind::Manifest => 4 << 20,
@@ -57,7 +59,7 @@ impl FrameKind {
         }
     }
 
-    pub const ALL: [FrameKind; 8] = [
+    pub const ALL: [FrameKind; 9] = [
         FrameKind::Head,
         FrameKind::Chunk,
         FrameKind::Leaves,
@@ -66,6 +68,7 @@ impl FrameKind {
         FrameKind::Manifest,
         FrameKind::Root,
         FrameKind::End,
+        FrameKind::Kin,
     ];
 }
 

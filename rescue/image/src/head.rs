@@ -31,6 +31,9 @@ pub(crate) const ANY_ORDER_CELLS: u64 = 1 << 23;
 /// The required feature of an image that was written in any order.
 const ANY_ORDER: u64 = 1;
 
+/// And of one that holds only what its ancestors do not.
+const CHILD: u64 = 2;
+
 /// Length of the head's fields, which are repeated in every page and at the end.
 pub const HEAD_LEN: usize = 96;
 
@@ -56,6 +59,14 @@ pub enum Order {
     Any,
 }
 
+/// Whether an image holds all of its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lineage {
+    Full,
+    /// What its ancestors hold it leaves to them.
+    Child,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
     pub id: ImageId,
@@ -68,6 +79,7 @@ pub struct Head {
     pub optional_features: u64,
     /// An image begins in disk order and may leave it: pages and end say so from there on.
     pub order: Order,
+    pub lineage: Lineage,
 }
 
 impl Head {
@@ -80,6 +92,7 @@ impl Head {
             fingerprint,
             optional_features: 0,
             order: Order::Disk,
+            lineage: Lineage::Full,
         }
     }
 
@@ -140,10 +153,15 @@ impl Head {
         out.extend_from_slice(&self.geometry.size_bytes.to_le_bytes());
         out.extend_from_slice(&self.geometry.logical_sector.to_le_bytes());
         out.extend_from_slice(&self.geometry.physical_sector.to_le_bytes());
-        let required = match self.order {
+        let any_order = match self.order {
             Order::Disk => 0,
             Order::Any => ANY_ORDER,
         };
+        let child = match self.lineage {
+            Lineage::Full => 0,
+            Lineage::Child => CHILD,
+        };
+        let required = any_order | child;
         out.extend_from_slice(&required.to_le_bytes());
         out.extend_from_slice(&self.optional_features.to_le_bytes());
         out.extend_from_slice(&[0; 16]);
@@ -172,14 +190,11 @@ impl Head {
         }
         let number = |at| fields.u32(at).ok_or_else(short);
         let required = fields.u64(32).ok_or_else(short)?;
-        if required & !ANY_ORDER != 0 {
-            let strange = required & !ANY_ORDER;
+        let strange = required & !(ANY_ORDER | CHILD);
+        if strange != 0 {
             return Err(unknown(format!("required features {strange:#x}")));
         }
-        let order = match required {
-            0 => Order::Disk,
-            _ => Order::Any,
-        };
+        let (order, lineage) = features(required);
         let (chunk_size, leaf, granule) = (number(4)?, number(8)?, number(12)?);
         if !chunk_size.is_power_of_two() || !(LEAF_SIZE..=CHUNK_LIMIT).contains(&chunk_size) {
             return Err(unknown(format!("chunks of {chunk_size} bytes")));
@@ -204,12 +219,25 @@ impl Head {
             fingerprint: Digest(fields.array(64).ok_or_else(short)?),
             optional_features: fields.u64(40).ok_or_else(short)?,
             order,
+            lineage,
         };
         if order == Order::Any && !head.can_have_any_order() {
             return Err(foreign("it claims more chunks than any order allows"));
         }
         Ok(head)
     }
+}
+
+fn features(required: u64) -> (Order, Lineage) {
+    let order = match required & ANY_ORDER {
+        0 => Order::Disk,
+        _ => Order::Any,
+    };
+    let lineage = match required & CHILD {
+        0 => Lineage::Full,
+        _ => Lineage::Child,
+    };
+    (order, lineage)
 }
 
 #[cfg(test)]

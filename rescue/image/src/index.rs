@@ -71,7 +71,8 @@ impl Page {
 
     /// How many frames there are from the first entry to this page.
     pub fn frames(&self) -> u64 {
-        2 * self.entries.len() as u64 + 1 + u64::from(self.leaves.is_some())
+        let chunks: u64 = self.entries.iter().map(Entry::frames).sum();
+        chunks + 1 + u64::from(self.leaves.is_some())
     }
 
     /// `kind` is [`FrameKind::Page`] or [`FrameKind::Sorted`].
@@ -222,10 +223,10 @@ pub fn seek_entries(
 ) {
     for entry in entries {
         put(entry.header_len, 0);
-        put(
-            entry.stored_len,
-            u32::try_from(entry.extent.len()).expect("at most 1 GiB"),
-        );
+        if entry.kind != Kind::Inherited {
+            let content = u32::try_from(entry.extent.len()).expect("at most 1 GiB");
+            put(entry.stored_len, content);
+        }
     }
     if let Some(leaves) = leaves {
         put(leaves.len, 0);

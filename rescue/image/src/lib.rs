@@ -23,6 +23,7 @@ pub mod error;
 mod frame;
 pub mod head;
 mod index;
+mod kin;
 pub mod manifest;
 pub mod memory;
 mod newest;

@@ -1,5 +1,6 @@
 //! Reads an image: its entries in disk order, what is stored for each, and any byte of the disk.
 
+mod ancestors;
 pub(crate) mod cache;
 mod log;
 mod open;
@@ -21,7 +22,7 @@ use crate::end::End;
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::head::Head;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Parent};
 use crate::scan;
 use crate::states::States;
 use crate::store::{ReadFile, Store};
@@ -43,6 +44,14 @@ pub struct Reader {
     slots: Vec<Slot>,
     /// In any order only.
     log: Option<Log>,
+    file_name: String,
+    /// 0 for the image that was opened, 1 for its parent.
+    generation: u8,
+    parent: Option<Box<Reader>>,
+    ancestors: Vec<Parent>,
+    kin_len: Option<u32>,
+    /// Of its children and of itself, while a chain is opened.
+    pages_of_chain: usize,
     notes: Vec<String>,
     cache: Mutex<Cache>,
 }
@@ -59,9 +68,12 @@ impl fmt::Debug for Reader {
 
 impl Reader {
     /// Opens the file of this name, finished or not. Where the index is damaged it is rebuilt from what is
-    /// beside the chunks, and [`Reader::notes`] says so.
+    /// beside the chunks, and [`Reader::notes`] says so. A child needs its ancestors in the same store.
     pub fn open(store: &dyn Store, name: &str) -> Result<Reader, ImageError> {
-        open::open(store.open(name)?, format!("{}/{name}", store.describe()))
+        let mut reader = open::open(store.open(name)?, format!("{}/{name}", store.describe()))?;
+        name.clone_into(&mut reader.file_name);
+        reader.find_parent(store)?;
+        Ok(reader)
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {
@@ -70,6 +82,10 @@ impl Reader {
 
     pub(crate) fn head_len(&self) -> Option<u32> {
         self.head_len
+    }
+
+    pub(crate) fn kin_len(&self) -> Option<u32> {
+        self.kin_len
     }
 
     pub(crate) fn end(&self) -> Option<&End> {
@@ -124,6 +140,16 @@ impl Reader {
 
     /// The piece that holds this byte of the disk; `None` behind its end.
     pub fn piece_at(&self, offset: u64) -> Result<Option<Piece>, ImageError> {
+        match self.own_piece_at(offset)? {
+            Some(Piece::Entry(entry)) if entry.kind == Kind::Inherited => {
+                self.inherited(entry.extent, offset)
+            }
+            own => Ok(own),
+        }
+    }
+
+    /// As this image's own index has it.
+    pub(crate) fn own_piece_at(&self, offset: u64) -> Result<Option<Piece>, ImageError> {
         if offset >= self.head.geometry.size_bytes {
             return Ok(None);
         }
@@ -157,29 +183,31 @@ impl Reader {
             let len = usize::try_from(entry.extent.len()).unwrap_or(usize::MAX);
             return Ok(Some(States::all(len, entry.kind.state())));
         }
+        let owner = self.owner(entry);
         let mut buf = Vec::new();
-        if !scan::read_frame(&*self.file, entry.offset, FrameKind::Chunk, &mut buf)? {
+        if !scan::read_frame(&*owner.file, entry.offset, FrameKind::Chunk, &mut buf)? {
             return Ok(None);
         }
-        let frame = frame::open(&buf, entry.offset).filter(|frame| frame.id == self.head.id);
+        let frame = frame::open(&buf, entry.offset).filter(|frame| frame.id == owner.head.id);
         Ok(frame.and_then(|frame| chunk::states_of(&frame, entry)))
     }
 
     /// Chunk frame and data frame of an entry, in one read. What the store cannot give becomes zeros, which
     /// decoding finds out.
     pub fn read_stored(&self, entry: &Entry, stored: &mut Vec<u8>) -> Result<(), ImageError> {
+        let file = &*self.owner(entry).file;
         let len = entry.end() - entry.offset;
         stored.resize(
             usize::try_from(len).expect("a stored chunk is at most 17 MiB"),
             0,
         );
-        if entry.end() > self.file.len() {
+        if entry.end() > file.len() {
             stored.fill(0);
-            let there = self.file.len().saturating_sub(entry.offset);
+            let there = file.len().saturating_sub(entry.offset);
             let there = usize::try_from(there).expect("it is less than the chunk");
-            scan::read_what_is_readable(&*self.file, entry.offset, &mut stored[..there])?;
+            scan::read_what_is_readable(file, entry.offset, &mut stored[..there])?;
         } else {
-            scan::read_what_is_readable(&*self.file, entry.offset, stored)?;
+            scan::read_what_is_readable(file, entry.offset, stored)?;
         }
         Ok(())
     }
@@ -190,7 +218,7 @@ impl Reader {
         if entry.kind != Kind::Data {
             return Ok(ExtentMap::new());
         }
-        let values = self.leaves(entry)?.unwrap_or_default();
+        let values = self.owner(entry).leaves(entry)?.unwrap_or_default();
         Ok(codec::prove_leaves(entry, &values, content))
     }
 }

@@ -1,6 +1,7 @@
 //! Writes an image: chunks as they come, pages as it grows, the rest at the end.
 
 mod any_order;
+mod child;
 mod finish;
 mod read_back;
 mod resume;
@@ -21,6 +22,7 @@ use crate::frame::{self, FrameKind};
 use crate::head::{Head, LEAD};
 use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
 use crate::newest::Place;
+use crate::reader::Reader;
 use crate::states::States;
 use crate::store::{Append, Store, StoreError};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
@@ -38,6 +40,9 @@ pub struct Writer<'s> {
     file: Box<dyn Append>,
     head: Head,
     head_len: u32,
+    /// Behind the head of a child.
+    kin_len: Option<u32>,
+    parent: Option<&'s Reader>,
     pages: Vec<PageRef>,
     /// Frames of all kinds in the file.
     frames: u64,
@@ -73,6 +78,15 @@ impl fmt::Debug for Writer<'_> {
 impl<'s> Writer<'s> {
     /// Begins `NAME.img.zst.unfinished`. [`StoreError::Taken`] when there is such a file or a finished image.
     pub fn create(store: &'s dyn Store, name: &str, head: Head) -> Result<Writer<'s>, ImageError> {
+        Writer::create_under(store, name, head, None)
+    }
+
+    fn create_under(
+        store: &'s dyn Store,
+        name: &str,
+        head: Head,
+        parent: Option<&'s Reader>,
+    ) -> Result<Writer<'s>, ImageError> {
         let finished = file_name(name);
         if store.exists(&finished)? {
             let place = store.describe();
@@ -82,7 +96,13 @@ impl<'s> Writer<'s> {
             .into());
         }
         head.check_size()?;
-        Writer::begin(store, name, store.create(&unfinished_name(name))?, head)
+        Writer::begin(
+            store,
+            name,
+            store.create(&unfinished_name(name))?,
+            head,
+            parent,
+        )
     }
 
     fn begin(
@@ -90,12 +110,16 @@ impl<'s> Writer<'s> {
         name: &str,
         file: Box<dyn Append>,
         head: Head,
+        parent: Option<&'s Reader>,
     ) -> Result<Writer<'s>, ImageError> {
         let mut writer = Writer::on(store, name, file, head);
         let mut frame = Vec::new();
         head.build(&mut frame);
         writer.put(&LEAD)?;
         writer.head_len = writer.append_frame(&frame)?.len;
+        if let Some(parent) = parent {
+            writer.append_kin(parent)?;
+        }
         writer.sync()?;
         Ok(writer)
     }
@@ -107,6 +131,8 @@ impl<'s> Writer<'s> {
             file,
             head,
             head_len: 0,
+            kin_len: None,
+            parent: None,
             pages: Vec::new(),
             frames: 1,
             entries: Vec::new(),
@@ -149,6 +175,9 @@ impl<'s> Writer<'s> {
         if kind != Kind::Data && encoded.states.is_none() {
             return self.extend_run(kind, extent);
         }
+        if self.is_inherited(extent, encoded) {
+            return self.extend_run(Kind::Inherited, extent);
+        }
         self.end_run()?;
         if kind != Kind::Data {
             return self.append_zeros(extent, kind, encoded.states.as_ref());
@@ -174,7 +203,8 @@ impl<'s> Writer<'s> {
         let last = self.head.geometry.size_bytes;
         let whole =
             extent.end() == last || extent.end().is_multiple_of(u64::from(self.head.chunk_size));
-        self.admit(extent, whole && extent.end() <= last && kind != Kind::Data)?;
+        let zeros = !matches!(kind, Kind::Data | Kind::Inherited);
+        self.admit(extent, whole && extent.end() <= last && zeros)?;
         self.extend_run(kind, extent)
     }
 
@@ -249,11 +279,15 @@ impl<'s> Writer<'s> {
         let entry = Entry {
             extent,
             whole: extent,
+            generation: 0,
             kind,
             offset: self.file.len(),
             header_len: u32::try_from(chunk::header_len(mapped))
                 .expect("a chunk frame is below 8 KiB"),
-            stored_len: u32::try_from(ZeroFrames::frame_len(extent.len())).expect("at most 33 KiB"),
+            stored_len: match kind {
+                Kind::Inherited => 0,
+                _ => u32::try_from(ZeroFrames::frame_len(extent.len())).expect("at most 33 KiB"),
+            },
             digest: Digest::default(),
             flags: chunk::flags_for(states, self.head.order),
         };
@@ -267,7 +301,9 @@ impl<'s> Writer<'s> {
             entry.offset,
             &mut self.buffer,
         );
-        self.zeros.write(extent.len(), &mut self.buffer);
+        if kind != Kind::Inherited {
+            self.zeros.write(extent.len(), &mut self.buffer);
+        }
         let buffer = std::mem::take(&mut self.buffer);
         self.put(&buffer)?;
         self.buffer = buffer;
@@ -286,7 +322,7 @@ impl<'s> Writer<'s> {
             }
             Course::Straight | Course::MayLeave => self.written = entry.extent.end(),
         }
-        self.frames += 2;
+        self.frames += entry.frames();
         self.entries.push(entry);
         if self.entries.len() == PAGE_ENTRIES {
             self.end_page()

@@ -177,6 +177,6 @@ fn whole(kind: Kind, extent: Extent, fetched: &mut Fetched) {
     match kind {
         Kind::Data | Kind::Zero => {}
         Kind::Free => fetched.free.insert(extent),
-        Kind::Unreadable | Kind::NotTried => fetched.bad.insert(extent),
+        Kind::Unreadable | Kind::NotTried | Kind::Inherited => fetched.bad.insert(extent),
     }
 }

@@ -28,7 +28,7 @@ pub struct Content {
 pub struct Cache {
     pub pages: Recent<usize, Loaded, PAGES>,
     pub log: Recent<usize, Loaded, LOG_PAGES>,
-    pub chunks: Recent<u64, Content, CHUNKS>,
+    pub chunks: Recent<(u8, u64), Content, CHUNKS>,
     pub leaves: Recent<u64, Vec<u8>, 1>,
     pub decoders: Vec<Decoder>,
 }

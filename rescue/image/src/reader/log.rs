@@ -58,7 +58,7 @@ impl Reader {
     pub(crate) fn is_newest(&self, entry: &Entry) -> Result<bool, ImageError> {
         let mut at = entry.extent.start();
         while at < entry.extent.end() {
-            let Some(piece) = self.piece_at(at)? else {
+            let Some(piece) = self.own_piece_at(at)? else {
                 break;
             };
             if matches!(piece, Piece::Entry(found) if found.offset == entry.offset) {

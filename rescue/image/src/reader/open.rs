@@ -48,10 +48,8 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
             rebuild(&*file, head, last)?
         }
     };
-    let manifest = match &end {
-        Some(end) => manifest(&*file, end.manifest.offset)?,
-        None => manifest_behind(&*file, log.as_ref().map_or(slots.as_slice(), Log::slots))?,
-    };
+    let beside = log.as_ref().map_or(slots.as_slice(), Log::slots);
+    let manifest = story(&*file, end.as_ref(), beside)?;
     if manifest.is_none() && end.is_some() {
         notes.push(format!(
             "{name}: the manifest is damaged; the disk's content is not affected"
@@ -66,6 +64,12 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
         manifest,
         slots,
         log,
+        file_name: String::new(),
+        generation: 0,
+        parent: None,
+        ancestors: Vec::new(),
+        kin_len: None,
+        pages_of_chain: 0,
         notes,
         cache: std::sync::Mutex::new(Cache::default()),
     })
@@ -149,6 +153,17 @@ fn manifest(file: &dyn ReadFile, offset: u64) -> Result<Option<Manifest>, ImageE
         return Ok(None);
     }
     Ok(Manifest::unpack(&buf[frame::FRONT..buf.len() - 32]))
+}
+
+fn story(
+    file: &dyn ReadFile,
+    end: Option<&End>,
+    beside: &[Slot],
+) -> Result<Option<Manifest>, ImageError> {
+    match end {
+        Some(end) => manifest(file, end.manifest.offset),
+        None => manifest_behind(file, beside),
+    }
 }
 
 /// It stands directly behind the last page.

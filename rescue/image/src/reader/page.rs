@@ -94,6 +94,15 @@ impl Reader {
         Ok(page)
     }
 
+    /// Says of entries whose they are.
+    fn own(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let generation = self.generation;
+        entries
+            .iter_mut()
+            .for_each(|entry| entry.generation = generation);
+        entries
+    }
+
     /// Of an image in any order: the sorted page, or what the newest chunks are.
     fn load_sorted(&self, log: &Log, slot: &Slot) -> Result<Loaded, ImageError> {
         let found = match &slot.page {
@@ -102,7 +111,7 @@ impl Reader {
         };
         let rebuilt = found.is_none() && slot.page.is_some();
         let entries = match found {
-            Some(page) => page.entries,
+            Some(page) => self.own(page.entries),
             None => self.newest_in(log, slot.extent)?,
         };
         Ok(Loaded {
@@ -128,7 +137,7 @@ impl Reader {
         {
             return Ok(Loaded {
                 extent: slot.extent,
-                entries: page.entries,
+                entries: self.own(page.entries),
                 leaves: page.leaves,
                 rebuilt: false,
             });
@@ -154,7 +163,7 @@ impl Reader {
         while walk.leaves.is_none() && walk.next_entry()?.is_some() {}
         Ok(Loaded {
             extent: slot.extent,
-            entries,
+            entries: self.own(entries),
             leaves: walk.leaves,
             rebuilt: true,
         })

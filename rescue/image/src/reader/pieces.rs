@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use disk::extent::Extent;
 
-use crate::chunk::Entry;
+use crate::chunk::{Entry, Kind};
 use crate::error::ImageError;
 use crate::reader::Reader;
 use crate::reader::page::Loaded;
@@ -32,6 +32,8 @@ pub struct Pieces<'r> {
     reader: &'r Reader,
     slot: usize,
     left: std::vec::IntoIter<Piece>,
+    /// What of a run the ancestors have, from its next byte.
+    inherited: Option<Extent>,
 }
 
 impl<'r> Pieces<'r> {
@@ -40,6 +42,7 @@ impl<'r> Pieces<'r> {
             reader,
             slot: 0,
             left: Vec::new().into_iter(),
+            inherited: None,
         }
     }
 }
@@ -49,8 +52,26 @@ impl Iterator for Pieces<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(piece) = self.left.next() {
-                return Some(Ok(piece));
+            if let Some(run) = self.inherited.take() {
+                let piece = self.reader.inherited(run, run.start()).transpose()?;
+                match &piece {
+                    Ok(found) => {
+                        self.inherited = Extent::between(found.extent().end(), run.end());
+                    }
+                    Err(_) => {
+                        self.left = Vec::new().into_iter();
+                        self.slot = self.reader.slots.len();
+                    }
+                }
+                return Some(piece);
+            }
+            match self.left.next() {
+                Some(Piece::Entry(entry)) if entry.kind == Kind::Inherited => {
+                    self.inherited = Some(entry.extent);
+                    continue;
+                }
+                Some(piece) => return Some(Ok(piece)),
+                None => {}
             }
             if self.slot == self.reader.slots.len() {
                 return None;

@@ -67,7 +67,7 @@ impl Reader {
 
     /// A data chunk, decoded, with what of it is damaged.
     fn content(&self, entry: &Entry) -> Result<Arc<Content>, ImageError> {
-        let key = entry.offset;
+        let key = (entry.generation, entry.offset);
         let (cached, decoder) = {
             let mut cache = self.lock();
             (cache.chunks.get(&key), cache.decoders.pop())

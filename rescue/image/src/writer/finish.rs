@@ -36,10 +36,7 @@ impl Writer<'_> {
             return Err(ImageError::Incomplete { expected, given });
         }
         let mut buffer = Vec::new();
-        let packed = match &course {
-            Course::Left(_) => self.story(manifest)?.pack()?,
-            _ => manifest.pack()?,
-        };
+        let packed = self.story(manifest, &course)?.pack()?;
         frame::build(
             FrameKind::Manifest,
             self.head.id,
@@ -99,6 +96,8 @@ impl Writer<'_> {
         seek::put_start(frames, &mut out);
         seek::put_lead(&mut out);
         seek::put_entry(self.head_len, 0, &mut out);
+        let kin = self.kin_len.iter();
+        kin.for_each(|len| seek::put_entry(*len, 0, &mut out));
         for place in beside {
             let found = scan::read_page(&*file, place.offset)?;
             let Some((page, _)) = found.filter(|(_, found)| found == place) else {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use disk::extent::{Extent, ExtentMap};
+use disk::source::BlockSource;
 
 use crate::chunk::{self, Entry, Kind};
 use crate::codec::{self, Decoder, Encoder};
@@ -10,6 +11,7 @@ use crate::digest::LeafValue;
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::index::{self, LeavesRef, Page};
+use crate::reader::Piece;
 use crate::reader::cache::Recent;
 use crate::scan;
 use crate::states::{State, States};
@@ -138,6 +140,9 @@ impl Writer<'_> {
             content.resize(len, 0);
             States::all(len, State::NotTried)
         };
+        if entry.kind == Kind::Inherited {
+            return self.of_parent(cell, content);
+        }
         if entry.kind != Kind::Data && !entry.has_states() {
             content.resize(len, 0);
             return Ok(States::all(len, entry.kind.state()));
@@ -162,6 +167,29 @@ impl Writer<'_> {
                     Some(states) => without(states, cell, &lost),
                     None => nothing(content),
                 })
+            }
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// What the parent has of a cell.
+    fn of_parent(&self, cell: Extent, content: &mut Vec<u8>) -> Result<States, ImageError> {
+        let Some(parent) = self.parent else {
+            return Err(self.not_what_was_written());
+        };
+        let len = usize::try_from(cell.len()).expect("a cell is at most 16 MiB");
+        content.clear();
+        content.resize(len, 0);
+        let states = match parent.piece_at(cell.start())? {
+            Some(Piece::Entry(entry)) if entry.extent == cell => parent.states(&entry)?,
+            _ => None,
+        };
+        match states {
+            Some(states) if parent.read_at(cell.start(), content).is_ok() => Ok(states),
+            _ => {
+                content.fill(0);
+                Ok(States::all(len, State::NotTried))
             }
         }
     }

@@ -4,12 +4,16 @@ use disk::extent::Extent;
 
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::{HEAD_AT, Head, LEAD, Order};
+use crate::head::{HEAD_AT, Head, LEAD, Lineage, Order};
 use crate::index::{Page, PageRef};
+use crate::kin;
+use crate::manifest::Parent;
+use crate::reader::Reader;
 use crate::scan;
 use crate::store::{ReadFile, Store, StoreError};
 use crate::writer::Writer;
 use crate::writer::any_order::Course;
+use crate::writer::child::lineage;
 use crate::{file_name, unfinished_name};
 
 /// The pages of an unfinished image, all of them whole.
@@ -25,6 +29,15 @@ impl<'s> Writer<'s> {
     /// says from where. `head` must describe the same disk in the same state; the image keeps its own id and
     /// chunk size ([`Writer::head`]).
     pub fn resume(store: &'s dyn Store, name: &str, head: &Head) -> Result<Writer<'s>, ImageError> {
+        Writer::resume_under(store, name, head, None)
+    }
+
+    pub(super) fn resume_under(
+        store: &'s dyn Store,
+        name: &str,
+        head: &Head,
+        parent: Option<&'s Reader>,
+    ) -> Result<Writer<'s>, ImageError> {
         let (unfinished, finished) = (unfinished_name(name), file_name(name));
         let place = store.describe();
         if store.exists(&finished)? {
@@ -39,10 +52,24 @@ impl<'s> Writer<'s> {
             // It was created, and not even its head became durable.
             drop(file);
             head.check_size()?;
-            return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head);
+            return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head, parent);
         }
         let begun = Begun::of(&*file, head, &image)?;
         drop(file);
+        if let Some(parent) = parent {
+            if begun.chain.pages.is_empty() && begun.kin.is_none() {
+                let file = store.resume(&unfinished, 0)?;
+                return Writer::begin(store, name, file, begun.head, Some(parent));
+            }
+            let same = begun
+                .kin
+                .as_ref()
+                .is_some_and(|(kin, _)| *kin == lineage(parent));
+            if !same || begun.head.chunk_size != parent.head().chunk_size {
+                let what = "its parent was another".to_owned();
+                return Err(ImageError::OtherSource { image, what });
+            }
+        }
         begun.go_on(store, name)
     }
 
@@ -69,6 +96,8 @@ impl<'s> Writer<'s> {
 struct Begun {
     head: Head,
     head_len: u32,
+    /// Of a child: its ancestors, and the length of the frame that names them.
+    kin: Option<(Vec<Parent>, u32)>,
     chain: Chain,
 }
 
@@ -76,26 +105,34 @@ impl Begun {
     fn of(file: &dyn ReadFile, head: &Head, image: &str) -> Result<Begun, ImageError> {
         let (own, head_len) = own_head(file, image)?;
         same_source(&own, head, image)?;
-        let chain = last_chain(file, &own, head_len)?;
+        let kin = match own.lineage {
+            Lineage::Full => None,
+            Lineage::Child => kin::read(file, HEAD_AT + u64::from(head_len))?,
+        };
+        let behind_heads = head_len + kin.as_ref().map_or(0, |(_, len)| *len);
+        let chain = last_chain(file, &own, behind_heads)?;
         Ok(Begun {
             head: own,
             head_len,
+            kin,
             chain,
         })
     }
 
     /// Everything behind this is cut off.
     fn end(&self) -> u64 {
-        let behind_head = HEAD_AT + u64::from(self.head_len);
-        self.chain.pages.last().map_or(behind_head, PageRef::end)
+        let kin_len = self.kin.as_ref().map_or(0, |(_, len)| *len);
+        let behind_heads = HEAD_AT + u64::from(self.head_len) + u64::from(kin_len);
+        self.chain.pages.last().map_or(behind_heads, PageRef::end)
     }
 
     fn go_on<'s>(self, store: &'s dyn Store, name: &str) -> Result<Writer<'s>, ImageError> {
         let file = store.resume(&unfinished_name(name), self.end())?;
         let mut writer = Writer::on(store, name, file, self.head);
         writer.head_len = self.head_len;
+        writer.kin_len = self.kin.map(|(_, len)| len);
         writer.written = self.chain.pages.last().map_or(0, |page| page.extent.end());
-        writer.frames = 2 + self.chain.frames;
+        writer.frames = 2 + u64::from(writer.kin_len.is_some()) + self.chain.frames;
         writer.pages = self.chain.pages;
         if self.chain.order == Order::Any {
             writer.head.order = Order::Any;
@@ -146,6 +183,8 @@ fn same_source(own: &Head, head: &Head, image: &str) -> Result<(), ImageError> {
         format!("a disk of {} bytes", own.geometry.size_bytes)
     } else if own.fingerprint != head.fingerprint {
         "what is in use on it was different".to_owned()
+    } else if own.lineage != head.lineage {
+        "whether it has a parent was different".to_owned()
     } else if own.optional_features != 0 {
         let what = format!("optional features {:#x}", own.optional_features);
         let image = image.to_owned();

@@ -14,6 +14,7 @@ use crate::reader::Reader;
 use crate::unfinished_name;
 use crate::writer::Writer;
 use crate::writer::any_order::Course;
+use crate::writer::child::lineage;
 use crate::writer::read_back::ReadBack;
 
 impl Writer<'_> {
@@ -132,16 +133,24 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// What only the whole image knows: in which order it is, and what of the disk it does not have.
-    pub(super) fn story(&self, manifest: &Manifest) -> Result<Manifest, ImageError> {
-        let mut story = Manifest {
-            in_disk_order: false,
-            ..manifest.clone()
-        };
-        if story.map.is_empty() {
-            let reader = Reader::open(self.store, &unfinished_name(&self.name))?;
-            reader.survey(|state, extent| manifest::add_to_map(&mut story.map, state, extent))?;
-            story.map.sort_unstable();
+    /// With what only the whole image knows: its parent, in which order it is, and what of the disk it does not have.
+    pub(super) fn story(
+        &self,
+        manifest: &Manifest,
+        course: &Course,
+    ) -> Result<Manifest, ImageError> {
+        let mut story = manifest.clone();
+        if let Some(parent) = self.parent {
+            story.in_disk_order = false;
+            story.parent = lineage(parent).into_iter().next();
+        }
+        if matches!(course, Course::Left(_)) {
+            story.in_disk_order = false;
+            if story.map.is_empty() {
+                let reader = Reader::open(self.store, &unfinished_name(&self.name))?;
+                reader.survey(|state, part| manifest::add_to_map(&mut story.map, state, part))?;
+                story.map.sort_unstable();
+            }
         }
         Ok(story)
     }

@@ -16,7 +16,7 @@ use crate::making::{CHUNK, Disk, noise, restore, rounds, store_with};
 
 /// One thing done to the bytes of a file; places are parts of its length.
 #[derive(Clone, Debug)]
-enum Change {
+pub enum Change {
     Flip(f64, u8),
     Cut(f64),
     Zero(f64, usize),
@@ -25,7 +25,7 @@ enum Change {
     Remove(f64, usize),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub fn change() -> impl Strategy<Value = Change> {
     let place = || prop_oneof![0.0..1.0, 0.0..0.01, 0.99..1.0];
     let len = || prop_oneof![1usize..100, 1usize..200_000];
     prop_oneof![
@@ -50,7 +50,7 @@ fn at(bytes: &[u8], part: f64) -> usize {
     ((bytes.len() as f64 * part) as usize).min(bytes.len().saturating_sub(1))
 }
 
-fn apply(bytes: &mut Vec<u8>, change: &Change) {
+pub fn apply(bytes: &mut Vec<u8>, change: &Change) {
     if bytes.is_empty() {
         return;
     }

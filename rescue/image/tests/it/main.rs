@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod any_order;
+mod chain;
 mod damage;
 mod frozen;
 mod hostile;

@@ -1,0 +1,145 @@
+//! A child's ancestors: what it leaves to them is read from them.
+
+use disk::extent::Extent;
+
+use crate::chunk::{self, Entry, Kind};
+use crate::error::ImageError;
+use crate::file_name;
+use crate::frame;
+use crate::head::{HEAD_AT, Lineage};
+use crate::index::PAGES_LIMIT;
+use crate::kin;
+use crate::manifest::Parent;
+use crate::reader::{Piece, Reader, open};
+use crate::store::{Store, StoreError};
+
+impl Reader {
+    /// Opens the parent of a child, its parent, and so on.
+    pub(super) fn find_parent(&mut self, store: &dyn Store) -> Result<(), ImageError> {
+        if self.head.lineage == Lineage::Full {
+            return Ok(());
+        }
+        let known = match self.head_len {
+            Some(head_len) => kin::read(&*self.file, HEAD_AT + u64::from(head_len))?,
+            None => None,
+        };
+        self.kin_len = known.as_ref().map(|(_, len)| *len);
+        let ancestors = match known {
+            Some((ancestors, _)) => ancestors,
+            None => {
+                let name = &self.name;
+                let told = self
+                    .manifest
+                    .as_ref()
+                    .and_then(|story| story.parent.clone());
+                self.notes.push(format!(
+                    "{name}: what names its parent is damaged; the manifest's copy was used"
+                ));
+                Vec::from_iter(told)
+            }
+        };
+        let Some(nearest) = ancestors.first() else {
+            let unknown = "nothing names it any more".to_owned();
+            return Err(self.orphan("which is not known", unknown));
+        };
+        let parent = self.open_parent(store, nearest)?;
+        self.ancestors = lineage(nearest, &parent);
+        self.parent = Some(Box::new(parent));
+        Ok(())
+    }
+
+    fn orphan(&self, parent: &str, what: String) -> ImageError {
+        ImageError::Orphan {
+            image: self.name.clone(),
+            parent: parent.to_owned(),
+            what,
+        }
+    }
+
+    fn open_parent(&self, store: &dyn Store, wanted: &Parent) -> Result<Reader, ImageError> {
+        let shown = format!("{} ({})", wanted.name, wanted.id);
+        let file = file_name(&wanted.name);
+        let opened = match store.open(&file) {
+            Ok(opened) => opened,
+            Err(StoreError::Missing(_)) => {
+                return Err(self.orphan(&shown, "it is not in the store".to_owned()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut parent = open::open(opened, format!("{}/{file}", store.describe()))?;
+        parent.file_name = file;
+        if parent.id() != wanted.id {
+            return Err(self.orphan(&shown, "the image of that name is another one".to_owned()));
+        }
+        if parent.index() != Some(wanted.index) {
+            let changed = "that image has changed since, or its end is damaged".to_owned();
+            return Err(self.orphan(&shown, changed));
+        }
+        let same_cells = parent.head.chunk_size == self.head.chunk_size
+            && parent.head.geometry.size_bytes == self.head.geometry.size_bytes;
+        parent.generation = self.generation + 1;
+        let pages = self.pages_of_chain + parent.slots().len() + parent.log_slots().len();
+        parent.pages_of_chain = pages;
+        if !same_cells || usize::from(parent.generation) > kin::MOST || pages > 2 * PAGES_LIMIT {
+            let unfit = "that image cannot be its parent".to_owned();
+            return Err(self.orphan(&shown, unfit));
+        }
+        parent.find_parent(store)?;
+        Ok(parent)
+    }
+
+    /// The nearest first; none for a full image.
+    pub fn ancestors(&self) -> &[Parent] {
+        &self.ancestors
+    }
+
+    /// What it is called in its store.
+    pub fn plain_name(&self) -> &str {
+        let file = self.file_name.as_str();
+        file.strip_suffix(".img.zst").unwrap_or(file)
+    }
+
+    /// Whether the chunk frame of an inherited run is whole.
+    pub(crate) fn is_named(&self, entry: &Entry) -> Result<bool, ImageError> {
+        let mut frame = Vec::new();
+        self.read_stored(entry, &mut frame)?;
+        Ok(frame::open(&frame, entry.offset).is_some_and(|frame| chunk::describes(&frame, entry)))
+    }
+
+    /// In whose file an entry is.
+    pub(super) fn owner(&self, entry: &Entry) -> &Reader {
+        let mut owner = self;
+        while owner.generation < entry.generation
+            && let Some(parent) = &owner.parent
+        {
+            owner = parent;
+        }
+        owner
+    }
+
+    /// What an ancestor has instead, of the inherited cells `run`, at `at`.
+    pub(super) fn inherited(&self, run: Extent, at: u64) -> Result<Option<Piece>, ImageError> {
+        let rest = Extent::between(at, run.end());
+        let Some(parent) = &self.parent else {
+            return Ok(rest.map(Piece::Lost));
+        };
+        let found = parent.piece_at(at)?;
+        let inside = found.and_then(|found| found.extent().intersect(run));
+        Ok(match (found, inside) {
+            (Some(Piece::Entry(entry)), Some(inside)) => {
+                let part = entry
+                    .part(inside)
+                    .filter(|entry| entry.kind != Kind::Inherited);
+                Some(part.map_or(Piece::Lost(inside), Piece::Entry))
+            }
+            (_, Some(inside)) => Some(Piece::Lost(inside)),
+            (_, None) => rest.map(Piece::Lost),
+        })
+    }
+}
+
+fn lineage(nearest: &Parent, parent: &Reader) -> Vec<Parent> {
+    let mut all = vec![nearest.clone()];
+    all.extend(parent.ancestors.iter().cloned());
+    all
+}
