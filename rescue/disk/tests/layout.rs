@@ -319,6 +319,41 @@ fn without_its_first_sector_a_disk_without_a_table_is_whole() {
     assert_eq!(layout(&source).used(), ExtentMap::whole(SIZE));
 }
 
+/// Of a GPT there are two copies, and each is enough.
+#[test]
+fn a_sector_of_a_partition_table_that_cannot_be_read_costs_nothing_but_itself() {
+    let file = system_disk();
+    let sound = layout(&open(&file));
+    for sector in (0..34).chain(SIZE / 512 - 33..SIZE / 512) {
+        let bad = Extent::new(sector * 512, 512).unwrap();
+        let found = layout(&BadPlaces {
+            source: open(&file),
+            bad: [bad].into_iter().collect(),
+        });
+        assert_eq!(found.used(), sound.used(), "{sector}");
+        let numbers = |layout: &Layout| {
+            layout
+                .partitions()
+                .map(|(p, _)| p.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&found), numbers(&sound), "{sector}");
+        assert!(found.classes().metadata.covers(bad), "{sector}");
+        let table = found.table.as_ref().unwrap();
+        assert!(table.trusted, "{sector}: {:?}", table.notes);
+        // Of the entries only those that are in use are missed.
+        assert!(
+            table
+                .notes
+                .iter()
+                .any(|note| note.contains("cannot be read")),
+            "{sector}: {:?}",
+            table.notes
+        );
+        is_tiled(&found, SIZE);
+    }
+}
+
 /// Where another kind would have its signature nothing can be read: XFS keeps its map, and the place.
 #[test]
 fn a_signature_that_cannot_be_read_does_not_make_a_proven_filesystem_whole() {

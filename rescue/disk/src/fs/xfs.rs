@@ -8,6 +8,7 @@ mod files;
 mod free;
 mod group;
 mod inode;
+mod inodes;
 mod item;
 mod log;
 mod logged;
@@ -155,6 +156,7 @@ fn finish(
         parts.notes.extend(mapped.doubts.sentence());
     }
     parts.unknown = mapped.unknown;
+    parts.metadata = mapped.metadata;
     Ok(Used::Map {
         basis,
         extents: mapped.extents,

@@ -287,6 +287,45 @@ fn a_sector_of_btrfs_is_made_up_for() {
     torture(&btrfs());
 }
 
+#[test]
+fn inodes_and_records_of_files_are_metadata() {
+    let has = |case: &Case, at: u64| {
+        let found = case.with(&ExtentMap::new()).unwrap();
+        assert!(found.parts.metadata.contains(at), "{}: {at}", case.name);
+        let used = found.used.extents(case.source().size_bytes());
+        assert!(
+            found.parts.metadata.total_bytes() < used.total_bytes() / 2,
+            "{}",
+            case.name
+        );
+    };
+    let xfs = xfs();
+    // The first chunk of inodes, with that of the root.
+    let said = run(
+        "xfs_db",
+        "xfsprogs",
+        &[
+            "-r",
+            "-c",
+            "sb 0",
+            "-c",
+            "p rootino",
+            xfs.file.path().to_str().unwrap(),
+        ],
+        "",
+    );
+    let root: u64 = said.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    has(&xfs, root * 512);
+    let ext = ext4();
+    let said = tree::debugfs(&ext.file, "imap <2>");
+    let block = said.split("block ").last().unwrap();
+    let block: u64 = block.split(',').next().unwrap().parse().unwrap();
+    has(&ext, block * 1024);
+    let ntfs = ntfs();
+    let table = u64::from_le_bytes(made::read_at(&ntfs.file, 48, 8).try_into().unwrap());
+    has(&ntfs, table * 512);
+}
+
 /// Paths of all files, and how often something could not be followed.
 fn walked(source: &dyn BlockSource, kind: &str) -> (BTreeSet<String>, usize) {
     let open = fs::reader_of(kind).unwrap().tree.unwrap();

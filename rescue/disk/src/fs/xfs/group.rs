@@ -108,7 +108,7 @@ impl<'a> View<'a> {
     }
 
     /// One of the first sectors of a group, and where it lies.
-    fn header(&self, group: u64, sector: u64) -> Result<(u64, Vec<u8>), Trouble> {
+    pub fn header(&self, group: u64, sector: u64) -> Result<(u64, Vec<u8>), Trouble> {
         let size = self.superblock.sector_size;
         let at = self.superblock.group_block(group, 0) + sector * size;
         Ok((at, read_vec(&self.source, at, size)?))

@@ -7,11 +7,16 @@ use crate::extent::{Extent, ExtentMap};
 use crate::fs::gather::Gather;
 use crate::source::{BlockSource, ReadError};
 
+/// Most extents that count as metadata: 4 MiB of them.
+const METADATA_LIMIT: usize = 1 << 18;
+
 #[derive(Debug)]
 pub(super) struct Mapped {
     pub extents: ExtentMap,
     /// Groups that were taken whole.
     pub unknown: ExtentMap,
+    /// The heads of the groups, and their inodes.
+    pub metadata: ExtentMap,
     pub doubts: Doubts,
 }
 
@@ -65,9 +70,27 @@ pub(super) fn map(
     gather.push(superblock.size_bytes(), now.source.size_bytes());
     Ok(Mapped {
         extents: gather.finish(),
+        metadata: metadata(now),
         unknown,
         doubts,
     })
+}
+
+/// Superblock, AGF, AGI and AGFL of each group, and its chunks of inodes where its tree of them can be followed.
+fn metadata(view: &View<'_>) -> ExtentMap {
+    let superblock = &view.superblock;
+    let mut metadata = ExtentMap::new();
+    for group in 0..superblock.ag_count {
+        if metadata.count() > METADATA_LIMIT {
+            break;
+        }
+        let heads = Extent::new(superblock.group_block(group, 0), 4 * superblock.sector_size);
+        let inodes = view.inodes(group).unwrap_or_default();
+        for extent in heads.into_iter().chain(inodes) {
+            metadata.insert(extent);
+        }
+    }
+    metadata
 }
 
 /// Adds to `counted` what the superblock calls free: the trees' own blocks are, where it counts lazily.
