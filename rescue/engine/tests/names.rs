@@ -216,6 +216,29 @@ fn a_file_whose_record_is_lost_and_a_directory_are_told_apart() {
         report.files.iter().any(|file| file.path == "docs"),
         "{report}"
     );
+    let said = report.notes.join("\n");
+    assert!(
+        said.contains("the index of directory docs of partition 1 (ext4) is damaged"),
+        "{said}"
+    );
+}
+
+/// What the disk had no second copy of is a part that nobody knows: neither files nor free space.
+#[test]
+fn what_lies_where_the_map_cannot_be_read_is_said_to_be_unknown() {
+    let made = made();
+    let stated = made.ask("dumpe2fs ext4 2>/dev/null");
+    let group = stated.split("Group 1:").nth(1).unwrap();
+    let bitmap = group.split("Block bitmap at ").nth(1).unwrap();
+    let bitmap: u64 = bitmap.split(' ').next().unwrap().parse().unwrap();
+    // The map of the second group of 8 MiB, and a block in the middle of it that is free.
+    let bad = map(&[(EXT4.1 + bitmap * 1024, 512), (EXT4.1 + (15 << 20), 512)]);
+    let report = run(&request(clone("/dev/sda", "/dev/sdb")), &machine(&bad));
+    let said = report.notes.join("\n");
+    assert!(
+        said.contains("whether anything was there is not known"),
+        "{said}"
+    );
 }
 
 #[test]

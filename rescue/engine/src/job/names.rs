@@ -20,6 +20,8 @@ use crate::report::DamagedFile;
 pub const NAMED: usize = 1000;
 /// Longer paths are told by their end.
 const PATH_LIMIT: usize = 4096;
+/// Directories whose lost entries are told of in sentences.
+const DIRECTORIES: usize = 16;
 /// Directories that are remembered as told, so that they are told once.
 const TOLD_LIMIT: usize = 4096;
 /// A report is not kept waiting longer.
@@ -157,6 +159,8 @@ impl Search<'_> {
             names: &mut self.names,
             owned: ExtentMap::new(),
             told: HashSet::new(),
+            indexes: Vec::new(),
+            more_indexes: 0,
             incomplete: false,
         };
         let mut early = false;
@@ -174,7 +178,9 @@ impl Search<'_> {
             &mut |path, error| walk.borrow_mut().trouble(path, &error),
         );
         let rest = lost.difference(&walk.borrow().owned);
+        let indexes = walk.borrow().index_notes(place);
         let early = early || walk.borrow().incomplete;
+        self.names.notes.extend(indexes);
         if early {
             self.note(format!(
                 "the search for damaged files in {place} was ended early: more of them may be damaged than are named"
@@ -186,6 +192,14 @@ impl Search<'_> {
 
     /// Lost places of a filesystem that are in no file.
     fn records(&mut self, rest: &ExtentMap, filesystem: &Filesystem, place: &str) {
+        let unknown = rest.intersection(&filesystem.parts.unknown);
+        if !unknown.is_empty() {
+            self.note(format!(
+                "damage: {} are in a part of {place} whose map cannot be read: whether anything was there is not known",
+                Size(unknown.total_bytes())
+            ));
+        }
+        let rest = &rest.difference(&unknown);
         let (records, free) = match &filesystem.used {
             Used::Map { extents, .. } => (rest.intersection(extents), rest.difference(extents)),
             Used::Whole(_) => (ExtentMap::new(), rest.clone()),
@@ -223,6 +237,9 @@ struct Walk<'a> {
     owned: ExtentMap,
     /// Directories that were told already.
     told: HashSet<String>,
+    /// Directories that have lost some of their entries, and how many more there are.
+    indexes: Vec<String>,
+    more_indexes: u64,
     /// There are more directories than were looked into.
     incomplete: bool,
 }
@@ -246,8 +263,14 @@ impl Walk<'_> {
     }
 
     fn tell(&mut self, path: &str, node: &Node, lost_bytes: u64) {
-        if node.kind == NodeKind::Directory && self.told.len() < TOLD_LIMIT {
-            self.told.insert(path.to_owned());
+        if node.kind == NodeKind::Directory {
+            if self.told.len() < TOLD_LIMIT {
+                self.told.insert(path.to_owned());
+            }
+            match self.indexes.len() < DIRECTORIES {
+                true => self.indexes.push(shown(path)),
+                false => self.more_indexes += 1,
+            }
         }
         self.names.add(DamagedFile {
             partition: self.partition,
@@ -255,6 +278,20 @@ impl Walk<'_> {
             size_bytes: Some(node.size_bytes),
             lost_bytes,
         });
+    }
+
+    /// What a lost index means: the files that it named cannot be.
+    fn index_notes(&self, place: &str) -> Vec<String> {
+        let told = self.indexes.iter().map(|path| {
+            format!("damage: the index of directory {path} of {place} is damaged: files may be missing from it without being named")
+        });
+        let more = (self.more_indexes > 0).then(|| {
+            format!(
+                "damage: the indexes of {} more directories of {place} are damaged",
+                self.more_indexes
+            )
+        });
+        told.chain(more).collect()
     }
 
     /// A record or a directory that cannot be read; what is wrong for another reason is not of this job.
