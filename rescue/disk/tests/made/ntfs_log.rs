@@ -79,6 +79,12 @@ impl Log {
         }
     }
 
+    /// From an earlier round through the ring.
+    pub fn before(mut self) -> Log {
+        self.round -= 1;
+        self
+    }
+
     fn ring(&self) -> usize {
         if self.second { 34 } else { 4 }
     }
@@ -104,7 +110,8 @@ impl Log {
         head[8..16].copy_from_slice(&self.last.to_le_bytes());
         head[24..28].copy_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
         head[32..36].copy_from_slice(&kind.to_le_bytes());
-        head[36..40].copy_from_slice(&0x18u32.to_le_bytes());
+        // Only changes belong to a transaction.
+        head[36] = if kind == 1 { 0x18 } else { 0 };
         let spans = self.at % PAGE + HEAD + body.len() > PAGE;
         head[40] = u8::from(spans);
         let mut page = self.at / PAGE;

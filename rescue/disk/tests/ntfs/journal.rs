@@ -6,7 +6,7 @@ use disk::fs::{Basis, State};
 use tempfile::NamedTempFile;
 
 use crate::log::{Change, Log};
-use crate::made::{blank, open, write_at};
+use crate::made::{blank, open, run, write_at};
 use crate::mkfs::{Mounted, filled, mkntfs};
 use crate::{MIB, dirty, map, pieces, read, whole};
 
@@ -288,6 +288,52 @@ fn a_sleeping_windows_with_an_open_journal_leaves_nothing_free() {
         whole(&found),
         "its journal was not closed, and Windows sleeps"
     );
+}
+
+/// Whatever ntfs-3g's recovery puts to use was in the map before it.
+#[test]
+fn what_ntfsrecover_replays_is_in_the_map() {
+    let volume = volume();
+    let mut log = volume.log(false, 59);
+    let wanted = part(volume.free[0], 1);
+    // A whole page: the next one begins with a record.
+    nothing(&mut log, 4096 - 64 - 48 - 40);
+    // A mark to begin from, with nothing open and nothing waiting.
+    let mut mark = vec![0; 0x68];
+    mark[0] = 1;
+    let restart = log.record(2, &mark);
+    bits(&volume, &mut log, SET_BITS, wanted);
+    let end = log.change(&Change {
+        redo: (0x1B, &[]),
+        undo: (1, &[]),
+        ..Change::default()
+    });
+    let mut bytes = log.finish(restart, Some(restart), end);
+    // It wants both copies, and something older in all other pages.
+    for copy in [2, 3] {
+        bytes[copy * 4096..(copy + 1) * 4096].copy_from_slice(&log.copy(60));
+    }
+    let mut older = volume.log(false, 4).before();
+    while older.written().len() < bytes.len() / 4096 - 4 {
+        nothing(&mut older, 1000);
+    }
+    for page in older
+        .written()
+        .into_iter()
+        .filter(|page| ![59, 60].contains(page))
+    {
+        bytes[page * 4096..(page + 1) * 4096].copy_from_slice(&older.page(page));
+    }
+    volume.put(&bytes);
+    volume.holds(&[wanted], "before");
+    let found = read(&volume.file);
+    let path = volume.file.path().to_str().unwrap();
+    let said = run("ntfsrecover", "ntfs-3g", &["-s", "-v", path], "");
+    let after = read(&volume.file);
+    let (basis, used) = map(&after);
+    assert_eq!(basis, Basis::Records, "{said}");
+    assert!(used.covers(wanted), "it was not replayed: {said}");
+    assert!(used.difference(map(&found).1).is_empty());
 }
 
 /// Those of Windows: the folder that `RESCUE_NTFS_LOGS` names holds dfir_ntfs' `test_data/LogFile_*.bin`. Each is put
