@@ -108,9 +108,11 @@ pub enum Command {
         What is there is never overwritten. What no filesystem uses reads as zeros.")]
     Export(exchange::ExportWords),
 
-    /// Makes an image of ours out of one of another program: qcow2, VHD, VHDX, VMDK, VDI, raw
+    /// Makes an image of ours out of one of another program: qcow2, VHD, VHDX, VMDK, VDI, raw, a
+    /// directory of Clonezilla
     #[command(after_help = "Examples:\n  \
         rescue import old-pc.vmdk /mnt/backup --name old-pc\n  \
+        rescue import /mnt/usb/2024-05-01-pc /mnt/backup --name pc\n  \
         rescue import server.qcow2 label:BACKUP/pcs --name server --level 3\n\n\
         Such a file is accepted wherever a disk is read: `rescue ls old-pc.vmdk` looks into it.")]
     Import(job::ImageWords),

@@ -5,10 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clonezilla;
 mod error;
 mod mapped;
+mod packed;
+mod partclone;
 pub mod qcow2;
 mod recent;
+mod stream;
 pub mod vdi;
 pub mod vhd;
 pub mod vhdx;
@@ -28,6 +32,9 @@ pub type File = Arc<dyn BlockSource>;
 pub trait Folder {
     /// A regular file of this directory; the name has no `/`. The text of an error says why not.
     fn open(&self, name: &str) -> Result<File, String>;
+
+    /// Of its files; the text of an error says why not.
+    fn names(&self) -> Result<Vec<String>, String>;
 }
 
 /// An image as the disk that it holds.
@@ -35,8 +42,16 @@ pub struct Opened {
     /// As people call the format.
     pub format: &'static str,
     pub source: Box<dyn BlockSource>,
+    pub order: Order,
     /// What a user should know of it.
     pub notes: Vec<String>,
+}
+
+/// How an image is read without decoding it again and again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    Any,
+    Forward,
 }
 
 impl std::fmt::Debug for Opened {

@@ -11,7 +11,7 @@ use flate2::{Decompress, FlushDecompress};
 use crate::error::ForeignError;
 use crate::mapped::{BLOCK_LIMIT, Mapped, Place, Span, Tables};
 use crate::recent::Recent;
-use crate::{File, Folder, Format, Opened};
+use crate::{File, Folder, Format, Opened, Order};
 
 pub const FORMAT: Format = Format { name: NAME, open };
 
@@ -87,6 +87,7 @@ fn open(file: &File, _folder: &dyn Folder) -> Result<Option<Opened>, ForeignErro
     let tables = header.tables(file)?;
     Ok(Some(Opened {
         format: NAME,
+        order: Order::Any,
         source: Mapped::boxed(tables),
         notes,
     }))

@@ -7,7 +7,7 @@ use disk::source::{BlockSource, ReadError, read_vec};
 use crate::error::ForeignError;
 use crate::mapped::{Mapped, Place, Span, Tables};
 use crate::recent::Recent;
-use crate::{File, Folder, Format, Opened};
+use crate::{File, Folder, Format, Opened, Order};
 
 pub const FORMAT: Format = Format { name: NAME, open };
 
@@ -63,6 +63,7 @@ fn open(file: &File, _folder: &dyn Folder) -> Result<Option<Opened>, ForeignErro
     };
     Ok(Some(Opened {
         format: NAME,
+        order: Order::Any,
         source,
         notes: Vec::new(),
     }))

@@ -9,7 +9,7 @@ use disk::source::{BlockSource, ReadError, read_vec};
 
 use crate::error::ForeignError;
 use crate::mapped::Mapped;
-use crate::{File, Folder, Format, Opened};
+use crate::{File, Folder, Format, Opened, Order};
 use descriptor::{Descriptor, Kind};
 
 pub const FORMAT: Format = Format { name: NAME, open };
@@ -43,6 +43,7 @@ fn open(file: &File, folder: &dyn Folder) -> Result<Option<Opened>, ForeignError
     };
     Ok(Some(Opened {
         format: NAME,
+        order: Order::Any,
         source,
         notes: Vec::new(),
     }))

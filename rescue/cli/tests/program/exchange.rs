@@ -140,3 +140,28 @@ fn what_stands_on_another_file_is_refused_with_what_helps() {
     );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn a_directory_of_clonezilla_becomes_an_image_with_the_same_files() {
+    let dir = TempDir::new().unwrap();
+    shell(&format!(
+        "cd {}; truncate -s 40M disk.img; sgdisk -n 1:1M:+30M disk.img >/dev/null; mkdir saved tree p
+         for n in $(seq 40); do head -c $((n * 4000)) /dev/urandom >tree/$n; done
+         truncate -s 30M part; mke2fs -q -t ext4 -d tree part
+         dd if=part of=disk.img bs=1M seek=1 conv=notrunc status=none
+         partclone.ext4 -c -s part -o - -L log 2>/dev/null | gzip -1 | split -b 500K -a 2 - saved/sda1.ext4-ptcl-img.gz.
+         head -c $((34 * 512)) disk.img >saved/sda-gpt-1st; tail -c $((33 * 512)) disk.img >saved/sda-gpt-2nd
+         echo '/dev/sda1 : start= 2048, size= 61440, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4' >saved/sda-pt.sf
+         echo 'Disk /dev/sda: 81920s' >saved/sda-pt.parted; echo sda >saved/disk; echo sda1 >saved/parts",
+        dir.path().display()
+    ));
+    let said = rescue(dir.path(), &["import", "saved", ".", "--name", "pc"], 0);
+    assert!(said.contains("Clonezilla image"), "{said}");
+    fs::create_dir(dir.path().join("out")).unwrap();
+    rescue(dir.path(), &["cp", "pc.img.zst", "1", "out"], 0);
+    shell(&format!(
+        "cd {}; rm -r out/1/lost+found; diff -r tree out/1; zstd -qdc pc.img.zst >back.img
+         sgdisk -v back.img | grep -q 'No problems found'; dd if=back.img of=back bs=1M skip=1 count=30 status=none; e2fsck -fn back >/dev/null 2>&1",
+        dir.path().display()
+    ));
+}

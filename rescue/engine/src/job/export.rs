@@ -290,6 +290,10 @@ impl foreign::Folder for Alone {
     fn open(&self, name: &str) -> Result<foreign::File, String> {
         Err(format!("{name} is no part of it"))
     }
+
+    fn names(&self) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
 }
 
 fn fault(error: HostError) -> Stop {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use ::foreign::{Opened, Order};
 use disk::geometry::Geometry;
 use disk::source::BlockSource;
 
@@ -136,7 +137,7 @@ fn at_path(linux: &Linux, path: &Path) -> Result<Vec<Disk>, HostError> {
     if let Some(device) = devices.iter().find(is_it) {
         return Ok(vec![look_at(linux, device, &uses)?]);
     }
-    if kind.is_file() {
+    if kind.is_file() || foreign::is_directory(&real) {
         return Ok(vec![file(linux, &real, &uses, &devices)?]);
     }
     let whole = devices
@@ -216,6 +217,24 @@ fn look_at(linux: &Linux, disk: &SysDisk, uses: &Uses) -> Result<Disk, HostError
     })
 }
 
+/// What is on it is not looked at: every look would decode it from its beginning.
+fn forward(path: &Path, image: &Opened) -> Probed {
+    let mut why = format!(
+        "{} is read in order only; make an image of it and look at that",
+        path.display()
+    );
+    for note in &image.notes {
+        why = format!("{why}; {note}");
+    }
+    Probed {
+        geometry: Some(image.source.geometry()),
+        fingerprint: fingerprint::of(&*image.source),
+        layout: Err(why),
+        systems: Vec::new(),
+        boot_medium: false,
+    }
+}
+
 /// A regular file as a disk.
 fn file(linux: &Linux, path: &Path, uses: &Uses, devices: &[SysDisk]) -> Result<Disk, HostError> {
     let size_bytes = path
@@ -224,6 +243,7 @@ fn file(linux: &Linux, path: &Path, uses: &Uses, devices: &[SysDisk]) -> Result<
         .len();
     let image = foreign::open(path, linux.sysfs().root())?;
     let mut probed = match &image {
+        Some(image) if image.order == Order::Forward => forward(path, image),
         Some(image) => probe_source(&*image.source, path, linux.media()),
         None => probe(path, linux.sysfs().root(), linux.media()),
     };

@@ -12,6 +12,14 @@ use crate::linux::source::DirectSource;
 
 /// `None` where the file is a raw disk, or what is no regular file.
 pub fn open(path: &Path, sysfs: &Path) -> Result<Option<Opened>, HostError> {
+    if is_directory(path) {
+        let folder = Beside {
+            directory: path.to_owned(),
+            sysfs: sysfs.to_owned(),
+        };
+        let opened = foreign::clonezilla::open(&folder, None);
+        return opened.map_err(|error| HostError(format!("{}: {error}", path.display())));
+    }
     let node = Node::open(path, Access::Read, sysfs)
         .map_err(|error| open_trouble(path, &error, "another program has it"))?;
     if node.kind != Kind::File {
@@ -30,6 +38,11 @@ pub fn open(path: &Path, sysfs: &Path) -> Result<Option<Opened>, HostError> {
     }
 }
 
+/// Whether it is a directory that Clonezilla made.
+pub fn is_directory(path: &Path) -> bool {
+    path.is_dir() && path.join("parts").is_file() && path.join("disk").is_file()
+}
+
 struct Beside {
     directory: PathBuf,
     sysfs: PathBuf,
@@ -45,6 +58,16 @@ impl Folder for Beside {
             return Err("it is no regular file".into());
         }
         Ok(Arc::new(DirectSource::new(node)))
+    }
+
+    fn names(&self) -> Result<Vec<String>, String> {
+        let entries = std::fs::read_dir(&self.directory).map_err(|error| error.to_string())?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| error.to_string())?;
+            names.extend(entry.file_name().into_string().ok());
+        }
+        Ok(names)
     }
 }
 

@@ -1,13 +1,9 @@
 //! Images that qemu-img made, read here.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod made;
-
 use std::path::Path;
 
+use crate::made::{Dir, digest_of, disk, open, qemu_img, read_all};
 use foreign::ForeignError;
-use made::{Dir, digest_of, disk, open, qemu_img, read_all};
 
 fn same(name: &str, words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();

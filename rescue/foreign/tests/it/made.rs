@@ -34,6 +34,12 @@ impl Folder for Dir {
         let file = File::open(self.0.join(name)).map_err(|error| error.to_string())?;
         Ok(Arc::new(OnDisk(file)))
     }
+
+    fn names(&self) -> Result<Vec<String>, String> {
+        let entries = std::fs::read_dir(&self.0).map_err(|error| error.to_string())?;
+        let names = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+        Ok(names.collect())
+    }
 }
 
 pub fn open(image: &Path) -> Result<Option<Opened>, ForeignError> {

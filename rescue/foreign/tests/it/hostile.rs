@@ -1,15 +1,11 @@
 //! Images with bent bytes: an error or a disk, never a panic, never more than a bounded read.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod made;
-
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use crate::made::{Dir, disk, qemu_img};
 use disk::memory::MemorySource;
 use disk::source::BlockSource;
-use made::{Dir, disk, qemu_img};
 use proptest::prelude::{any, prop, proptest};
 use proptest::test_runner::Config;
 

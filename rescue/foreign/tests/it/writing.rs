@@ -1,17 +1,13 @@
 //! Images that are written here, judged by qemu-img.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod made;
-
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::made::{digest_of, disk, open, qemu_img, read_all};
 use disk::geometry::Geometry;
 use foreign::write::{Kind, Out, Writer};
-use made::{digest_of, disk, open, qemu_img, read_all};
 
 struct OnDisk(File);
 

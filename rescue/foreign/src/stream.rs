@@ -1,0 +1,139 @@
+//! A disk that comes out of a compressed stream: its bytes are had in order, and cheaply only so.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use disk::extent::{Extent, ExtentMap};
+use disk::geometry::Geometry;
+use disk::source::{BlockSource, ReadError};
+
+const BLOCK: usize = 1 << 20;
+/// Blocks behind the newest that are kept, for several readers that go forward together.
+const KEPT: usize = 32;
+
+/// What a stream is made of, begun anew as often as it is needed.
+pub trait Begin: Send + Sync {
+    fn begin(&self) -> io::Result<Box<dyn Content>>;
+}
+
+/// Bytes in order; what of them is known to be wrong.
+pub trait Content: Read + Send {
+    /// Of what was read so far, as extents of the content.
+    fn damaged(&self) -> ExtentMap {
+        ExtentMap::new()
+    }
+}
+
+/// Reading behind the window begins the stream anew.
+pub struct Stream<B> {
+    begin: B,
+    size_bytes: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    content: Option<Box<dyn Content>>,
+    /// Number of the first block that is kept.
+    first: u64,
+    kept: VecDeque<Vec<u8>>,
+    /// Number of the block where the stream breaks off.
+    broken: Option<u64>,
+}
+
+impl<B: Begin> Stream<B> {
+    pub fn new(begin: B, size_bytes: u64) -> Stream<B> {
+        Stream {
+            begin,
+            size_bytes,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Gives back the memory of what was read.
+    pub fn rest(&self) {
+        let mut state = self.lock();
+        let broken = state.broken;
+        *state = State {
+            broken,
+            ..State::default()
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on until the block is kept; false where the stream breaks off before.
+    fn reach(&self, state: &mut State, number: u64) -> bool {
+        if state.broken.is_some_and(|broken| number >= broken) {
+            return false;
+        }
+        if number < state.first || state.content.is_none() {
+            let Ok(content) = self.begin.begin() else {
+                state.broken = Some(0);
+                return false;
+            };
+            state.content = Some(content);
+            state.first = 0;
+            state.kept.clear();
+        }
+        while state.first + state.kept.len() as u64 <= number {
+            let next = state.first + state.kept.len() as u64;
+            let len = self.size_bytes.saturating_sub(next * BLOCK as u64);
+            let len = usize::try_from(len).unwrap_or(usize::MAX).min(BLOCK);
+            let mut block = vec![0; len];
+            let content = state.content.as_mut().expect("it was begun");
+            if content.read_exact(&mut block).is_err() {
+                state.broken = Some(next);
+                return false;
+            }
+            state.kept.push_back(block);
+            if state.kept.len() > KEPT {
+                state.kept.pop_front();
+                state.first += 1;
+            }
+        }
+        true
+    }
+}
+
+impl<B: Begin> BlockSource for Stream<B> {
+    fn geometry(&self) -> Geometry {
+        Geometry::of_file(self.size_bytes)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let Some(asked) = Extent::new(offset, buf.len() as u64) else {
+            return Ok(());
+        };
+        if asked.end() > self.size_bytes {
+            return Err(ReadError::BeyondEnd {
+                offset,
+                len: asked.len(),
+                size_bytes: self.size_bytes,
+            });
+        }
+        let mut state = self.lock();
+        let mut rest = buf;
+        for part in asked.split_at_multiples(BLOCK as u64) {
+            let number = part.start() / BLOCK as u64;
+            if !self.reach(&mut state, number) {
+                return Err(ReadError::Unreadable(part));
+            }
+            let nth = usize::try_from(number - state.first).expect("a few blocks are kept");
+            let from = usize::try_from(part.start() % BLOCK as u64).expect("a block is small");
+            let len = usize::try_from(part.len()).expect("it is part of a buffer");
+            let (now, later) = rest.split_at_mut(len);
+            now.copy_from_slice(&state.kept[nth][from..from + len]);
+            rest = later;
+        }
+        let damaged = state.content.as_ref().map(|content| content.damaged());
+        let lost = damaged.and_then(|damaged| damaged.within(asked).next());
+        match lost {
+            Some(lost) => Err(ReadError::Unreadable(lost)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Images of other programs, read and written, judged by the tools of these programs.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod clonezilla;
+mod hostile;
+mod made;
+mod reading;
+mod writing;
