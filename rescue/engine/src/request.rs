@@ -107,6 +107,8 @@ pub struct Options {
     pub liveness: Liveness,
     /// A note for the image's manifest.
     pub note: Option<String>,
+    /// The image in the same store to which a new one leaves what is still the same; a full image without.
+    pub parent: Option<String>,
     pub unlock: Unlock,
     pub limits: Box<Limits>,
 }
@@ -136,6 +138,7 @@ impl Default for Options {
             verification: Verification::ReadBack,
             liveness: Liveness::AtRest,
             note: None,
+            parent: None,
             unlock: Unlock::default(),
             limits: Box::default(),
         }
@@ -367,6 +370,9 @@ impl fmt::Display for Options {
         }
         if let Some(note) = &self.note {
             write!(f, " --note {}", quoted(note))?;
+        }
+        if let Some(parent) = &self.parent {
+            write!(f, " --parent {}", quoted(parent))?;
         }
         self.limits.fmt(f)
     }

@@ -208,6 +208,76 @@ fn a_disk_comes_back_from_its_image_and_zstd_says_the_same() {
     assert_eq!(report.outcome, Outcome::Done, "{report:?}");
 }
 
+/// Files of the second partition are written to as a running system does.
+fn use_the_disk(desk: &Desk, round: u32, bytes: usize) {
+    let script = format!(
+        r"
+        set -e
+        dd if=disk.img of=root.img bs=1M skip=17 count=64 status=none
+        head -c {bytes} /dev/urandom > new
+        debugfs -w -R 'write new new{round}' root.img 2>/dev/null
+        debugfs -w -R 'rm small{round}' root.img 2>/dev/null
+        dd if=root.img of=disk.img bs=1M seek=17 conv=notrunc status=none
+        cp disk.img then{round}.img
+        rm root.img new
+        "
+    );
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(desk.directory.path())
+        .output()
+        .expect("bash runs");
+    assert!(output.status.success(), "{output:?} (packages: e2fsprogs)");
+}
+
+#[test]
+fn every_point_of_a_chain_of_images_is_restored_and_checked() {
+    let desk = Desk::with_disk();
+    let child = |of: &str| Options {
+        parent: Some(of.into()),
+        ..Options::default()
+    };
+    use_the_disk(&desk, 9, 20 * MIB);
+    let report = done(desk.image("disk.img", "p0"), Options::default());
+    assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+    for (round, parent) in [(1, "p0"), (2, "p1"), (3, "p0")] {
+        use_the_disk(&desk, round, 100_000);
+        let report = done(desk.image("disk.img", &format!("p{round}")), child(parent));
+        assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+        assert!(matches!(report.verified, Verified::Equal { .. }));
+    }
+    let len = |name: &str| fs::metadata(desk.path(name)).unwrap().len();
+    for round in 1..=3 {
+        let image = format!("p{round}.img.zst");
+        assert!(
+            len(&image) < len("p0.img.zst") / 2,
+            "{image} is as large as all of it"
+        );
+        let report = done(desk.restore(&image, "back.img"), Options::default());
+        assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+        assert_same_where_used(
+            &desk.path(&format!("then{round}.img")),
+            &desk.path("back.img"),
+        );
+        let image = Place::Path(desk.path(&image));
+        let report = done(Action::Check { image }, Options::default());
+        assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+    }
+    fs::remove_file(desk.path("p0.img.zst")).unwrap();
+    let why = refused(desk.restore("p2.img.zst", "back.img"), Options::default());
+    assert!(why.contains("needs its parent p0"), "{why}");
+    let why = refused(desk.image("disk.img", "p4"), child("p0"));
+    assert!(why.contains("p0"), "{why}");
+}
+
+fn refused(action: Action, options: Options) -> String {
+    let refusals = prepare(&Request { action, options }, &Linux::default()).unwrap_err();
+    refusals
+        .iter()
+        .map(|refusal| format!("{refusal}\n"))
+        .collect()
+}
+
 #[test]
 fn an_exact_image_gives_back_every_sector() {
     let desk = Desk::with_disk();

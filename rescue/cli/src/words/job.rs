@@ -21,6 +21,9 @@ pub struct ImageWords {
     /// A note kept in the image
     #[arg(long)]
     pub note: Option<String>,
+    /// Stores only what the image STORE/NAME.img.zst does not have; without it the new one cannot be read
+    #[arg(long, value_name = "NAME")]
+    pub parent: Option<String>,
     #[command(flatten)]
     pub keys: KeyWords,
     #[command(flatten)]
@@ -52,6 +55,7 @@ impl ImageWords {
                 unlock,
                 level: self.level,
                 note: self.note.clone(),
+                parent: self.parent.clone(),
                 coverage: self.coverage.coverage(),
                 liveness: self.live.liveness(),
                 verification: self.verification.verification(),

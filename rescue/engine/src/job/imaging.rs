@@ -47,7 +47,9 @@ impl Job<'_> {
             .map_err(|error| Stop::Fault(error.0))?;
         self.see_store();
         let started = clock::now();
-        let (mut writer, mut known) = self.begin(&*place.store, name, disk, &*source)?;
+        let parent = self.parent(&*place.store)?;
+        let (mut writer, mut known) =
+            self.begin(&*place.store, name, disk, &*source, parent.as_ref())?;
         report.resumed_bytes = known.map.finished.total_bytes();
         let resumed = u32::from(!known.stored.is_empty());
         report.state = self.unfinished(store, name);
@@ -122,6 +124,7 @@ impl Job<'_> {
         name: &str,
         disk: &Disk,
         source: &dyn BlockSource,
+        parent: Option<&'s Reader>,
     ) -> Result<(Writer<'s>, Known), Stop> {
         let id = random_id().map_err(Stop::Fault)?;
         let geometry = source.geometry();
@@ -136,10 +139,17 @@ impl Job<'_> {
             .exists(&unfinished)
             .map_err(|error| Stop::Fault(error.to_string()))?
         {
-            let writer = Writer::create(store, name, head).map_err(fault)?;
-            return Ok((writer, known));
+            let writer = match parent {
+                Some(parent) => Writer::create_child(store, name, head, parent),
+                None => Writer::create(store, name, head),
+            };
+            return Ok((writer.map_err(fault)?, known));
         }
-        let writer = Writer::resume(store, name, &head).map_err(fault)?;
+        let writer = match parent {
+            Some(parent) => Writer::resume_child(store, name, &head, parent),
+            None => Writer::resume(store, name, &head),
+        };
+        let writer = writer.map_err(fault)?;
         if writer.at() > 0 || writer.order() == Order::Any {
             let reader = Reader::open(store, &unfinished).map_err(fault)?;
             let end = match writer.order() {
@@ -149,6 +159,12 @@ impl Job<'_> {
             known.read(&reader, end, &self.plan.used).map_err(fault)?;
         }
         Ok((writer, known))
+    }
+
+    fn parent(&self, store: &dyn Store) -> Result<Option<Reader>, Stop> {
+        let name = self.plan.request.options.parent.as_ref();
+        name.map(|name| Reader::open(store, &file_name(name)).map_err(fault))
+            .transpose()
     }
 
     fn manifest(&self, disk: &Disk, source: &dyn BlockSource, unreadable: &ExtentMap) -> Manifest {
