@@ -77,13 +77,17 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         Command::Check { image, output } => check::run(image, &output, streams),
         Command::Serve(w) => job::run_without_consent(w.request(), &w.output, streams),
         Command::Info { image, output } => info::run(&image, &output, streams),
-        Command::Map { source, keys } => unlocking(&keys, streams, |unlock, streams| {
-            map::run(&source, &unlock.keys, streams)
-        }),
+        Command::Map { source, keys } => mapped(&source, &keys, streams),
         Command::Simulate(words) => simulate::run(&words, streams),
         Command::Completions { shell } => completions::run(shell, streams),
         Command::Man { directory } => man::run(&directory, streams),
     }
+}
+
+fn mapped(source: &DiskName, keys: &KeyWords, streams: &mut Streams<'_>) -> Exit {
+    unlocking(keys, streams, |unlock, streams| {
+        map::run(source, &unlock.keys, streams)
+    })
 }
 
 /// Runs with the keys that these words name.
