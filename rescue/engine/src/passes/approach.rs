@@ -29,6 +29,8 @@ struct Work {
     area: Extent,
     walk: Walk,
     side: From,
+    /// Between the error that was met from the end and what is good behind it.
+    border: Option<Walk>,
 }
 
 impl Approach {
@@ -43,7 +45,14 @@ impl Approach {
 
     pub fn ask(&mut self, ground: &mut Ground) -> Option<Extent> {
         loop {
-            if let Some(work) = self.work {
+            if let Some(mut work) = self.work {
+                let border = work.border.take();
+                if let Some(piece) =
+                    border.and_then(|walk| walk.ask(ground, self.class, Reach::Fresh))
+                {
+                    return Some(piece);
+                }
+                self.work = Some(work);
                 if let Some(piece) = self.step(&work, ground) {
                     return Some(piece);
                 }
@@ -60,7 +69,14 @@ impl Approach {
 
     pub fn tell(&mut self, asked: Extent, end: &End, ground: &mut Ground) {
         let Some(work) = &mut self.work else { return };
+        if let Some(border) = &mut work.border {
+            border.tell(asked, end);
+            return;
+        }
         work.walk.tell(asked, end);
+        if let (From::End, Part::Holes, Some(error)) = (work.side, self.part, end.error) {
+            work.border = Extent::between(error.end(), asked.end()).map(Walk::to_border);
+        }
         if end.slow {
             work.walk
                 .rest()
@@ -96,12 +112,14 @@ impl Approach {
             area,
             walk,
             side: From::End,
+            border: None,
         });
         if ground.is_bad(area.end()) {
             self.work = Some(Work {
                 area,
                 walk: Walk::new(area, From::Start, LONGEST),
                 side: From::Start,
+                border: None,
             });
         }
     }

@@ -19,7 +19,16 @@ pub struct Walk {
     end: u64,
     step: u64,
     longest: u64,
+    pace: Pace,
     ended: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pace {
+    /// Longer and longer, to the first error.
+    Growing,
+    /// Always half of what is left, beyond every error: to the border of what is dead.
+    Halving,
 }
 
 impl Walk {
@@ -31,7 +40,17 @@ impl Walk {
             end,
             step: TOUCH,
             longest,
+            pace: Pace::Growing,
             ended: false,
+        }
+    }
+
+    /// From the end of an area that lies behind an error and before what is good.
+    pub fn to_border(area: Extent) -> Walk {
+        Walk {
+            step: area.len() / 2,
+            pace: Pace::Halving,
+            ..Walk::new(area, From::End, TOUCH)
         }
     }
 
@@ -51,6 +70,14 @@ impl Walk {
     }
 
     pub fn tell(&mut self, asked: Extent, end: &End) {
+        if self.pace == Pace::Halving {
+            (self.start, self.end) = match end.error {
+                Some(error) => (error.end(), asked.end()),
+                None => (self.start, asked.start()),
+            };
+            self.step = self.end.saturating_sub(self.start) / 2;
+            return;
+        }
         match (self.from, end.error) {
             (From::Start, Some(error)) => (self.start, self.ended) = (error.end(), true),
             (From::End, Some(error)) => (self.end, self.ended) = (error.start(), true),
