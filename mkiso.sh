@@ -11,8 +11,10 @@ mkiso.sh [OPTION]…
   (no option)            build build/rescue.iso
   --try                  build it and boot it in QEMU on a made-up PC
   --output FILE          write the ISO there
-  --kernel FILE          take this kernel, which has its drivers built in, and with it …
-  --initramfs FILE       … this initramfs, instead of Debian's kernel and our own
+  --kernel debian        Debian's signed kernel with its modules (the default)
+  --kernel FILE          take this kernel, which has its drivers built in, with our programs and no modules …
+  --initramfs FILE       … or with this initramfs …
+  --initramfs-from DIR   … or with this tree, packed
   --check-reproducible   build everything twice, the second time from nothing, and compare
   --update-lock          take the newest packages of Debian 12 into rescue/iso/packages.lock
 
@@ -30,6 +32,7 @@ ACTION=build
 OUTPUT=build/rescue.iso
 KERNEL=
 INITRAMFS=
+TREE=
 while [ $# -gt 0 ]; do
     case $1 in
         --try) ACTION=try ;;
@@ -38,12 +41,15 @@ while [ $# -gt 0 ]; do
         --output) OUTPUT=${2:?--output needs a file}; shift ;;
         --kernel) KERNEL=${2:?--kernel needs a file}; shift ;;
         --initramfs) INITRAMFS=${2:?--initramfs needs a file}; shift ;;
+        --initramfs-from) TREE=${2:?--initramfs-from needs a folder}; shift ;;
         -h | --help) usage; exit ;;
         *) usage >&2; die "unknown option $1" ;;
     esac
     shift
 done
-[ "${KERNEL:+set}" = "${INITRAMFS:+set}" ] || die "--kernel and --initramfs go together"
+[ "$KERNEL" != debian ] || KERNEL=
+[ -n "$KERNEL" ] || [ -z "$INITRAMFS$TREE" ] || die "--initramfs and --initramfs-from need --kernel FILE"
+[ -z "$INITRAMFS" ] || [ -z "$TREE" ] || die "--initramfs and --initramfs-from exclude each other"
 
 # The date of the last change, so that the same source makes the same bytes.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)}
@@ -62,7 +68,8 @@ build() {
     mkdir -p "$APT" "$DEBS" "$WORK" "$(dirname "$out")"
     unpack_packages
     if [ -n "$KERNEL" ]; then
-        kernel=$KERNEL initramfs=$INITRAMFS
+        kernel=$KERNEL initramfs=${INITRAMFS:-$WORK/initrd.img}
+        [ -n "$INITRAMFS" ] || make_plain_initramfs "$initramfs"
     else
         say "building the programs"
         build_programs

@@ -20,6 +20,20 @@ make_initramfs() {
     pack "$WORK/programs" | zstd -19 --quiet >>"$1"
 }
 
+# make_plain_initramfs OUT: for a kernel that has its drivers built in; of a tree made elsewhere, or our programs
+make_plain_initramfs() {
+    rm -rf "$WORK/programs"
+    if [ -n "$TREE" ]; then
+        [ -e "$TREE/init" ] || die "$TREE has no /init"
+        cp --archive "$TREE" "$WORK/programs"
+    else
+        say "building the programs"
+        build_programs
+        add_programs "$WORK/programs"
+    fi
+    pack "$WORK/programs" | zstd -19 --quiet >"$1"
+}
+
 add_programs() {
     local tree=$1 name
     mkdir -p "$tree"/{bin,sbin,etc,root,proc,sys,dev,run,tmp,mnt}
