@@ -113,8 +113,12 @@ fn ntfs() -> Case {
         name: "ntfs",
         file: windows::filled(64 * MIB, 512, 512),
         share: 512 * 8 * 512,
-        // The pages that its journal begins with say whether it is to be replayed.
-        single: Extent::new(32 * MIB, 32 << 10).into_iter().collect(),
+        // The pages that its journal begins with say whether it is to be replayed; the record of the bitmap, the
+        // seventh of the table that begins at 16 KiB, says where that is.
+        single: [(32 * MIB, 32 << 10), (22 << 10, 1024)]
+            .into_iter()
+            .filter_map(|(start, len)| Extent::new(start, len))
+            .collect(),
     }
 }
 
