@@ -24,14 +24,14 @@ pub struct Waiting {
 
 #[derive(Debug)]
 enum Awaited {
-    Plan(Request),
+    Plan(Box<Request>),
     Images { place: Place, search: Search },
 }
 
 impl Waiting {
     pub fn plan(request: Request, back: Screen) -> Next {
         let effect = Effect::Prepare(Box::new(request.clone()));
-        let what = Awaited::Plan(request);
+        let what = Awaited::Plan(Box::new(request));
         let back = Box::new(back);
         (Screen::Waiting(Waiting { what, back }), Some(effect))
     }
@@ -47,7 +47,7 @@ impl Waiting {
     pub fn update(self, world: &World, message: Message) -> Next {
         let screen = match (self.what, message) {
             (_, Message::Key(Key::Escape)) => *self.back,
-            (Awaited::Plan(wanted), Message::Planned { request, result }) if wanted == request => {
+            (Awaited::Plan(wanted), Message::Planned { request, result }) if *wanted == request => {
                 match result {
                     Ok(plan) => PlanPage::open(plan, self.back),
                     Err(refusals) => Refused::open(request, refusals, self.back),
