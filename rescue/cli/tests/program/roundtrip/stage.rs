@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::made::shell;
 
 const NOISE_MIB: usize = 150;
+const TREE: usize = 5_000_000;
 const PIECES: usize = 300;
 const LARGE: usize = 20 << 20;
 
@@ -27,9 +28,13 @@ pub fn folder() -> &'static Path {
 
 fn fill(stage: &Path) {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // As much in whole blocks of 4 KiB as the smallest of them takes, however the project grows.
     shell(&format!(
-        "mkdir {0}/tree {0}/pieces; cd {1}; tar -c --exclude=target --exclude=corpus --exclude=artifacts \
-         Cargo.* README.md rescue tui qemu-tests buildroot | tar -x -C {0}/tree; [ $(find {0}/tree -type f | wc -l) -gt 300 ]",
+        "mkdir {0}/tree {0}/pieces; cd {1}; \
+         find Cargo.* README.md rescue tui qemu-tests buildroot -type f ! -path '*/target/*' ! -path '*/corpus/*' \
+         ! -path '*/artifacts/*' ! -name '*.zst' -printf '%s %p\n' | LC_ALL=C sort -k 2 | \
+         awk '{{ all += int(($1 + 4095) / 4096) * 4096 }} all < {TREE} {{ print $2 }}' >{0}/files; \
+         tar -c -T {0}/files | tar -x -C {0}/tree; rm {0}/files; [ $(find {0}/tree -type f | wc -l) -gt 300 ]",
         stage.display(),
         project.display()
     ));
