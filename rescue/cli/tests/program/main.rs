@@ -12,4 +12,5 @@ mod locked;
 mod made;
 mod roundtrip;
 mod serve;
+mod simulate;
 mod words;
