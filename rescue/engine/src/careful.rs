@@ -21,6 +21,11 @@ pub trait CarefulSource: Send + Sync {
     fn read(&self, extent: Extent, buf: &mut [u8], patience: Patience)
     -> Result<Answer, HostError>;
 
+    /// What the disk and the kernel were told for its sake, one line each; taken back when this is dropped.
+    fn settings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What is known of it now, as far as it says.
     fn vitals(&self) -> Vitals {
         Vitals::default()

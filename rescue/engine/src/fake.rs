@@ -1,5 +1,6 @@
 //! A machine in memory: disks, files and stores that fail when they are told to, and a list of what was asked.
 
+mod careful;
 mod disk;
 mod store;
 
@@ -7,12 +8,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ::disk::source::{BlockSink, BlockSource};
 
-pub use disk::FakeDisk;
+pub use disk::{FakeDisk, Manners};
 pub use store::FakeStore;
 
+use crate::careful::CarefulSource;
+use crate::fake::careful::Careful;
 use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
 use crate::identity::Identity;
 use crate::permit::{Target, WritePermit};
@@ -179,6 +183,16 @@ impl Host for FakeHost {
         let disk = self.device(identity)?;
         self.call(Call::OpenSource(disk.path()));
         Ok(Box::new(disk.reader()))
+    }
+
+    fn open_careful(
+        &self,
+        identity: &Identity,
+        absence: Duration,
+    ) -> Result<Box<dyn CarefulSource>, HostError> {
+        let disk = self.device(identity)?;
+        self.call(Call::OpenSource(disk.path()));
+        Ok(Box::new(Careful::new(disk, absence)))
     }
 
     fn open_destination(&self, permit: &WritePermit) -> Result<Box<dyn BlockSink>, HostError> {

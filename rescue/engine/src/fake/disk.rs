@@ -40,6 +40,26 @@ struct State {
     kernel_read_only: bool,
     /// What writes replaced since the last sync, oldest first.
     undurable: Vec<(usize, Vec<u8>)>,
+    manners: Manners,
+}
+
+/// How it answers to who asks it as a failing disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Manners {
+    /// Its errors name the bad sector, as those of a SCSI drive do.
+    pub names_sectors: bool,
+    /// So many commands get no answer.
+    pub lost_commands: u32,
+    /// Once pulled it is there again when somebody waits for it.
+    pub returns: bool,
+}
+
+impl Manners {
+    pub(super) fn lose_one(&mut self) -> bool {
+        let lost = self.lost_commands > 0;
+        self.lost_commands = self.lost_commands.saturating_sub(1);
+        lost
+    }
 }
 
 impl FakeDisk {
@@ -100,6 +120,7 @@ impl FakeDisk {
             sectors_written: 0,
             kernel_read_only: false,
             undurable: Vec::new(),
+            manners: Manners::default(),
         };
         FakeDisk {
             state: Arc::new(Mutex::new(state)),
@@ -130,6 +151,14 @@ impl FakeDisk {
     /// Where reads failed since the last time this was asked.
     pub fn take_failed(&self) -> Vec<Extent> {
         std::mem::take(&mut self.state().failed)
+    }
+
+    pub fn show_manners(&self, change: impl FnOnce(&mut Manners)) {
+        change(&mut self.state().manners);
+    }
+
+    pub(super) fn manners<T>(&self, ask: impl FnOnce(&mut Manners) -> T) -> T {
+        ask(&mut self.state().manners)
     }
 
     pub fn set_refusing(&self, refusing: ExtentMap) {

@@ -81,6 +81,9 @@ impl Job<'_> {
             ..Habits::default()
         };
         meter.begin(Step::Rescue, 0, 0);
+        for setting in source.settings() {
+            meter.note(&setting);
+        }
         record.begin_journal(meter);
         let map = std::mem::take(&mut record.map);
         let size_bytes = map.size_bytes;

@@ -6,11 +6,12 @@ use std::os::fd::AsRawFd;
 use disk::extent::Extent;
 use nix::libc;
 use nix::{
-    Result, ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_readwrite_bad, ioctl_write_ptr,
-    ioctl_write_ptr_bad, request_code_none,
+    Result, ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_readwrite, ioctl_readwrite_bad,
+    ioctl_write_ptr, ioctl_write_ptr_bad, request_code_none,
 };
 
-// Numbers and argument types as in <linux/fs.h>, <linux/blkpg.h>, <scsi/sg.h> and fs/ext4/ext4.h.
+// Numbers and argument types as in <linux/fs.h>, <linux/blkpg.h>, <scsi/sg.h>, <linux/nvme_ioctl.h> and
+// fs/ext4/ext4.h.
 ioctl_read!(blkgetsize64, 0x12, 114, u64);
 ioctl_read_bad!(blksszget, request_code_none!(0x12, 104), libc::c_int);
 ioctl_read_bad!(blkpbszget, request_code_none!(0x12, 123), libc::c_uint);
@@ -21,6 +22,9 @@ ioctl_none_bad!(blkflsbuf, request_code_none!(0x12, 97));
 ioctl_write_ptr_bad!(blkzeroout, request_code_none!(0x12, 127), [u64; 2]);
 ioctl_write_ptr!(ext4_resize, b'f', 16, u64);
 ioctl_readwrite_bad!(sg_io, 0x2285, SgHeader);
+ioctl_none_bad!(nvme_id, request_code_none!(b'N', 0x40));
+ioctl_readwrite!(nvme_admin, b'N', 0x41, NvmeCommand);
+ioctl_readwrite!(nvme_io, b'N', 0x43, NvmeCommand);
 ioctl_write_ptr_bad!(blkpg, request_code_none!(0x12, 105), PartitionCall);
 
 /// `struct sg_io_hdr` of <scsi/sg.h>.
@@ -61,6 +65,55 @@ pub struct ScsiEnd {
     pub sense: Vec<u8>,
     /// Bytes that did not arrive.
     pub missing: usize,
+}
+
+/// What goes with a SCSI command.
+pub enum ScsiData<'a> {
+    None,
+    In(&'a mut [u8]),
+    /// Parameters of the command; nothing of the medium.
+    Out(&'a [u8]),
+}
+
+/// `struct nvme_passthru_cmd`.
+#[derive(Default)]
+#[repr(C)]
+pub struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    cdw2: u32,
+    cdw3: u32,
+    metadata: u64,
+    address: u64,
+    metadata_len: u32,
+    data_len: u32,
+    /// Command words 10 to 15.
+    words: [u32; 6],
+    timeout_millis: u32,
+    result: u32,
+}
+
+impl NvmeCommand {
+    /// `words` are command words 10 to 12.
+    pub fn new(opcode: u8, namespace: u32, words: [u32; 3], timeout_millis: u32) -> NvmeCommand {
+        let [ten, eleven, twelve] = words;
+        NvmeCommand {
+            opcode,
+            namespace,
+            words: [ten, eleven, twelve, 0, 0, 0],
+            timeout_millis,
+            ..NvmeCommand::default()
+        }
+    }
+}
+
+/// Which queue of an NVMe drive a command is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NvmeQueue {
+    Admin,
+    Io,
 }
 
 /// `struct blkpg_ioctl_arg`.
@@ -145,23 +198,28 @@ pub fn grow_ext4(file: &File, blocks: u64) -> Result<()> {
     Ok(())
 }
 
-/// Sends a command that reads, and waits for its end.
-pub fn scsi_read(
+/// Sends a SCSI command and waits for its end.
+pub fn scsi(
     device: &File,
     command: &[u8; 16],
-    buffer: &mut [u8],
+    data: ScsiData<'_>,
     timeout_millis: u32,
 ) -> Result<ScsiEnd> {
-    const SG_DXFER_FROM_DEV: libc::c_int = -3;
+    // SG_DXFER_NONE, SG_DXFER_FROM_DEV and SG_DXFER_TO_DEV. The kernel only reads what goes to the drive.
+    let (direction, address, len) = match data {
+        ScsiData::None => (-1, std::ptr::null_mut(), 0),
+        ScsiData::In(buffer) => (-3, buffer.as_mut_ptr(), buffer.len()),
+        ScsiData::Out(buffer) => (-2, buffer.as_ptr().cast_mut(), buffer.len()),
+    };
     let mut sense = [0; 64];
     let mut header = SgHeader {
         interface_id: libc::c_int::from(b'S'),
-        dxfer_direction: SG_DXFER_FROM_DEV,
+        dxfer_direction: direction,
         cmd_len: 16,
         mx_sb_len: 64,
         iovec_count: 0,
-        dxfer_len: u32::try_from(buffer.len()).map_err(|_| nix::errno::Errno::EINVAL)?,
-        dxferp: buffer.as_mut_ptr().cast(),
+        dxfer_len: u32::try_from(len).map_err(|_| nix::errno::Errno::EINVAL)?,
+        dxferp: address.cast(),
         cmdp: command.as_ptr(),
         sbp: sense.as_mut_ptr(),
         timeout: timeout_millis,
@@ -178,16 +236,45 @@ pub fn scsi_read(
         duration: 0,
         info: 0,
     };
-    // SAFETY: SG_IO reads `cmd_len` bytes of the command, and writes at most `dxfer_len` bytes of the buffer and
-    // `mx_sb_len` bytes of sense; all of them and the header live until the call returns.
+    // SAFETY: SG_IO reads `cmd_len` bytes of the command; by the direction it writes or reads at most `dxfer_len`
+    // bytes of the buffer, and it writes `mx_sb_len` bytes of sense; all of them and the header live until the
+    // call returns.
     unsafe { sg_io(device.as_raw_fd(), &raw mut header) }?;
     let told = usize::from(header.sb_len_wr).min(sense.len());
     Ok(ScsiEnd {
         status: header.status,
         host_status: header.host_status,
         sense: sense[..told].to_vec(),
-        missing: usize::try_from(header.resid).unwrap_or(0).min(buffer.len()),
+        missing: usize::try_from(header.resid).unwrap_or(0).min(len),
     })
+}
+
+/// The number of the namespace that a block device of an NVMe drive is.
+pub fn nvme_namespace(device: &File) -> Result<u32> {
+    // SAFETY: NVME_IOCTL_ID takes no argument and answers with the number.
+    let id = unsafe { nvme_id(device.as_raw_fd()) }?;
+    Ok(id.unsigned_abs())
+}
+
+/// Sends an NVMe command that reads into `buffer`; what it answers is the status of the NVMe specification, 0 for
+/// success.
+pub fn nvme_read(
+    device: &File,
+    queue: NvmeQueue,
+    mut command: NvmeCommand,
+    buffer: &mut [u8],
+) -> Result<u16> {
+    command.address = buffer.as_mut_ptr() as u64;
+    command.data_len = u32::try_from(buffer.len()).map_err(|_| nix::errno::Errno::EINVAL)?;
+    // SAFETY: the driver reads and writes one `nvme_passthru_cmd` and, for the commands of our callers (read,
+    // identify, log page), writes at most `data_len` bytes at `address`; both live until the call returns.
+    let status = unsafe {
+        match queue {
+            NvmeQueue::Admin => nvme_admin(device.as_raw_fd(), &raw mut command),
+            NvmeQueue::Io => nvme_io(device.as_raw_fd(), &raw mut command),
+        }
+    }?;
+    Ok(u16::try_from(status).unwrap_or(u16::MAX))
 }
 
 pub fn add_partition(disk: &File, number: u32, extent: Extent) -> Result<()> {

@@ -7,8 +7,12 @@ pub enum Sense {
     Fine,
     /// The medium cannot be read; at this logical sector, where the drive says it.
     Medium { lba: Option<u64> },
+    /// The command was not carried out: the drive had to tell something else first, or is not ready yet.
+    Again,
     /// The drive, or the way to it, failed for another reason.
     Path,
+    /// It did not answer, or its bus was reset: the kernel brought it back, its settings may be gone.
+    Reset,
     /// There is no drive any more, or it has no medium.
     Gone,
 }
@@ -17,7 +21,11 @@ const RECOVERED_ERROR: u8 = 1;
 const NOT_READY: u8 = 2;
 const MEDIUM_ERROR: u8 = 3;
 const HARDWARE_ERROR: u8 = 4;
+const UNIT_ATTENTION: u8 = 6;
+const LOGICAL_UNIT_NOT_READY: u8 = 4;
 const MEDIUM_NOT_PRESENT: u8 = 0x3A;
+/// Qualifiers of "not ready" that pass on their own (SPC-4, annex F): it is becoming ready, or needs a start.
+const BECOMING_READY: u8 = 1;
 /// Set when the information field holds something.
 const VALID: u8 = 0x80;
 const INFORMATION: u8 = 0;
@@ -27,32 +35,79 @@ pub fn decode(sense: &[u8]) -> Sense {
     let Some(code) = byte(0) else {
         return Sense::Path;
     };
-    let (key, additional, lba) = match code & 0x7F {
+    let (key, code_of, lba) = match code & 0x7F {
         0x70 => {
             let lba = (code & VALID != 0).then(|| number(sense, 3, 4)).flatten();
-            (byte(2), byte(12), lba)
+            (byte(2), (byte(12), byte(13)), lba)
         }
-        0x72 => (byte(1), byte(2), in_descriptors(sense)),
+        0x72 => (byte(1), (byte(2), byte(3)), information(sense)),
         _ => return Sense::Path,
     };
-    match (key.map(|key| key & 0xF), additional) {
+    match (key.map(|key| key & 0xF), code_of) {
         (Some(0 | RECOVERED_ERROR), _) => Sense::Fine,
         (Some(MEDIUM_ERROR | HARDWARE_ERROR), _) => Sense::Medium { lba },
-        (Some(NOT_READY), Some(MEDIUM_NOT_PRESENT)) => Sense::Gone,
+        (Some(UNIT_ATTENTION), _) => Sense::Again,
+        (Some(NOT_READY), (Some(MEDIUM_NOT_PRESENT), _)) => Sense::Gone,
+        (Some(NOT_READY), (Some(LOGICAL_UNIT_NOT_READY), Some(BECOMING_READY))) => Sense::Again,
         _ => Sense::Path,
     }
 }
 
-/// The information descriptor's number.
-fn in_descriptors(sense: &[u8]) -> Option<u64> {
+fn information(sense: &[u8]) -> Option<u64> {
+    let found = descriptor(sense, INFORMATION)?;
+    let valid = found.get(2)? & VALID != 0;
+    valid.then(|| number(found, 4, 8)).flatten()
+}
+
+/// The first descriptor of a kind, from its head on.
+fn descriptor(sense: &[u8], wanted: u8) -> Option<&[u8]> {
     let mut rest = sense.get(8..)?;
     loop {
         let (kind, len) = (*rest.first()?, usize::from(*rest.get(1)?));
-        if kind == INFORMATION {
-            let valid = rest.get(2)? & VALID != 0;
-            return valid.then(|| number(rest, 4, 8)).flatten();
+        if kind == wanted {
+            return Some(rest);
         }
         rest = rest.get(2 + len..)?;
+    }
+}
+
+/// The registers of an ATA drive after a command that was passed through to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AtaStatus {
+    pub error: u8,
+    pub status: u8,
+    /// The low byte.
+    pub count: u8,
+    /// Low, middle, high.
+    pub lba: [u8; 3],
+}
+
+impl AtaStatus {
+    /// In the status return descriptor, or where the fixed format has it (SAT-3, 12.2.2.6 and 12.2.2.7).
+    pub fn of(sense: &[u8]) -> Option<AtaStatus> {
+        const STATUS_RETURN: u8 = 9;
+        const PASSED_THROUGH: (u8, u8) = (0, 0x1D);
+        if sense.first()? & 0x7F == 0x70 {
+            let code = (*sense.get(12)?, *sense.get(13)?);
+            return (code == PASSED_THROUGH).then_some(AtaStatus {
+                error: sense[3],
+                status: sense[4],
+                count: sense[6],
+                lba: [sense[9], sense[10], sense[11]],
+            });
+        }
+        let found = descriptor(sense, STATUS_RETURN)?;
+        Some(AtaStatus {
+            error: *found.get(3)?,
+            count: *found.get(5)?,
+            lba: [*found.get(7)?, *found.get(9)?, *found.get(11)?],
+            status: *found.get(13)?,
+        })
+    }
+
+    /// Error or device fault.
+    pub fn failed(self) -> bool {
+        self.status & 0x21 != 0
     }
 }
 
@@ -60,15 +115,6 @@ fn in_descriptors(sense: &[u8]) -> Option<u64> {
 fn number(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(len)?)?;
     Some(bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)))
-}
-
-/// READ(16) of SBC-3.
-pub fn read_16(lba: u64, sectors: u32) -> [u8; 16] {
-    let mut command = [0; 16];
-    command[0] = 0x88;
-    command[2..10].copy_from_slice(&lba.to_be_bytes());
-    command[10..14].copy_from_slice(&sectors.to_be_bytes());
-    command
 }
 
 #[cfg(test)]
@@ -121,7 +167,7 @@ mod tests {
     fn the_way_to_the_drive_is_told_from_its_medium() {
         assert_eq!(decode(&fixed(1, VALID, 5)), Sense::Fine);
         assert_eq!(decode(&fixed(0xB, 0, 0)), Sense::Path);
-        assert_eq!(decode(&fixed(6, 0, 0)), Sense::Path);
+        assert_eq!(decode(&fixed(6, 0, 0)), Sense::Again);
         assert_eq!(decode(&[]), Sense::Path);
         let mut gone = fixed(2, 0, 0);
         gone[12] = MEDIUM_NOT_PRESENT;
@@ -129,25 +175,47 @@ mod tests {
     }
 
     #[test]
-    fn a_command_names_its_sectors() {
-        let command = read_16(0x0102_0304_0506_0708, 0x0A0B_0C0D);
-        assert_eq!(
-            command,
-            [
-                0x88, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0x0A, 0x0B, 0x0C, 0x0D, 0, 0
-            ]
-        );
+    fn a_drive_that_spins_up_is_asked_again() {
+        let mut sense = fixed(2, 0, 0);
+        (sense[12], sense[13]) = (4, 1);
+        assert_eq!(decode(&sense), Sense::Again);
+        // Not ready for good.
+        sense[13] = 3;
+        assert_eq!(decode(&sense), Sense::Path);
+    }
+
+    #[test]
+    fn the_registers_of_an_ata_drive_come_in_both_formats() {
+        // SMART RETURN STATUS of a drive that expects to fail.
+        let expected = AtaStatus {
+            error: 0,
+            status: 0x50,
+            count: 7,
+            lba: [9, 0xF4, 0x2C],
+        };
+        let mut sense = vec![0x72, 1, 0, 0x1D, 0, 0, 0, 14];
+        sense.extend([9, 12, 0, 0, 0, 7, 0, 9, 0, 0xF4, 0, 0x2C, 0xE0, 0x50]);
+        assert_eq!(AtaStatus::of(&sense), Some(expected));
+        assert!(!expected.failed());
+        let fixed = [
+            0x70, 0, 1, 0, 0x50, 0xE0, 7, 10, 0, 9, 0xF4, 0x2C, 0, 0x1D, 0, 0, 0, 0,
+        ];
+        assert_eq!(AtaStatus::of(&fixed), Some(expected));
+        assert_eq!(AtaStatus::of(&sense[..20]), None);
+        assert_eq!(AtaStatus::of(&fixed[..13]), None);
     }
 
     proptest! {
         #[test]
         fn no_sense_data_is_a_panic(sense in proptest::collection::vec(any::<u8>(), 0..80), code in 0x70u8..0x74) {
             decode(&sense);
+            AtaStatus::of(&sense);
             let mut sense = sense;
             if let Some(first) = sense.first_mut() {
                 *first = code;
             }
             decode(&sense);
+            AtaStatus::of(&sense);
         }
     }
 }
