@@ -67,6 +67,8 @@ impl CarefulDisk {
     fn come_back(&self, attached: &mut Attached) -> Result<(), HostError> {
         self.resets.fetch_add(1, Ordering::Relaxed);
         attached.link.bring_back();
+        // Before the new ones are made: it may be the same device.
+        attached.settings = Settings::default();
         let again = attach(&self.linux, &self.identity, self.absence)?;
         if again.link.node.geometry != self.geometry {
             return Err(HostError(format!(

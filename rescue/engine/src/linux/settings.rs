@@ -23,7 +23,7 @@ const QUICK_MILLIS: u32 = 5_000;
 const SWEEP_TENTHS: [u16; 5] = [10, 20, 40, 65, 70];
 const SCRAPE_TENTHS: [u16; 1] = [70];
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Settings {
     /// A file of sysfs and what stood in it.
     kernel: Vec<(PathBuf, String)>,
@@ -46,11 +46,7 @@ struct Drive {
 
 impl Settings {
     pub fn make(link: &Link, sysfs: &Path) -> Settings {
-        let mut settings = Settings {
-            kernel: Vec::new(),
-            drive: None,
-            told: Vec::new(),
-        };
+        let mut settings = Settings::default();
         let Some(disk) = &link.disk else {
             return settings;
         };
@@ -72,7 +68,8 @@ impl Settings {
         ] {
             settings.set(&disk.syspath.join(name), value, words);
         }
-        if disk.name.starts_with("nvme") {
+        // Of every NVMe drive there is: only where our own commands, which nobody repeats, do not reach it.
+        if disk.name.starts_with("nvme") && link.way == Way::Block {
             let retries = sysfs.join("module/nvme_core/parameters/max_retries");
             settings.set(&retries, "0", "the NVMe driver repeats nothing");
         }
@@ -317,11 +314,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("timeout");
         fs::write(&file, "30\n").unwrap();
-        let mut settings = Settings {
-            kernel: Vec::new(),
-            drive: None,
-            told: Vec::new(),
-        };
+        let mut settings = Settings::default();
         settings.set(&file, "20", "it waits 20 seconds");
         settings.set(&folder.path().join("not-there"), "1", "nothing");
         assert_eq!(fs::read_to_string(&file).unwrap(), "20");
