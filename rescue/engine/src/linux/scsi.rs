@@ -84,7 +84,6 @@ pub fn ata(
     let status = AtaStatus::of(&end.sense);
     Ok(match (end.host_status, end.status) {
         (0, 0) => Some(status.unwrap_or(AtaStatus {
-            error: 0,
             status: 0x50,
             count: 0,
             lba: [0; 3],

@@ -74,7 +74,6 @@ fn descriptor(sense: &[u8], wanted: u8) -> Option<&[u8]> {
 /// The registers of an ATA drive after a command that was passed through to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AtaStatus {
-    pub error: u8,
     pub status: u8,
     /// The low byte.
     pub count: u8,
@@ -90,7 +89,6 @@ impl AtaStatus {
         if sense.first()? & 0x7F == 0x70 {
             let code = (*sense.get(12)?, *sense.get(13)?);
             return (code == PASSED_THROUGH).then_some(AtaStatus {
-                error: sense[3],
                 status: sense[4],
                 count: sense[6],
                 lba: [sense[9], sense[10], sense[11]],
@@ -98,7 +96,6 @@ impl AtaStatus {
         }
         let found = descriptor(sense, STATUS_RETURN)?;
         Some(AtaStatus {
-            error: *found.get(3)?,
             count: *found.get(5)?,
             lba: [*found.get(7)?, *found.get(9)?, *found.get(11)?],
             status: *found.get(13)?,
@@ -188,7 +185,6 @@ mod tests {
     fn the_registers_of_an_ata_drive_come_in_both_formats() {
         // SMART RETURN STATUS of a drive that expects to fail.
         let expected = AtaStatus {
-            error: 0,
             status: 0x50,
             count: 7,
             lba: [9, 0xF4, 0x2C],
