@@ -201,6 +201,30 @@ fn a_limit_ends_it_and_the_same_command_goes_on() {
     assert_brought(&bench, &ExtentMap::whole(8 << 20), &bad);
 }
 
+#[test]
+fn a_way_that_is_lost_does_not_make_a_dead_disk_of_a_good_one() {
+    let (bench, bad) = failing(8, 9);
+    bench.host.keep_states_below("/state");
+    bench
+        .source
+        .show_manners(|manners| manners.lost_commands = 500);
+    let request = exact(clone("/dev/sda", "/dev/sdb"));
+    let report = run(&request, &bench.host);
+    assert_eq!(report.outcome.exit_code(), 2, "{report}");
+    let said = "8 reads in a row failed on the way to the disk";
+    assert!(
+        report.warnings.iter().any(|w| w.starts_with(said)),
+        "{report}"
+    );
+    // A few lost commands in a row are none of the disk's business.
+    bench
+        .source
+        .show_manners(|manners| manners.lost_commands = 5);
+    let report = run(&request, &bench.host);
+    assert_eq!(lost(&report), bad, "{report}");
+    assert_brought(&bench, &ExtentMap::whole(8 << 20), &bad);
+}
+
 /// Skips at the first standing and pauses once.
 struct Hands<'a> {
     cancel: &'a Cancel,

@@ -27,6 +27,8 @@ use crate::request::Coverage;
 use lane::Lane;
 use watch::Watch;
 
+/// Reads in a row that fail for another reason than the medium, before the way to the disk is given up.
+const LOST: u32 = 8;
 /// Between two looks whether a paused job goes on.
 const NAP: Duration = Duration::from_millis(100);
 /// Areas that are told one by one in a report.
@@ -188,7 +190,7 @@ impl Rescue<'_> {
     ) -> Result<Option<String>, Stop> {
         let mut watch = Watch::new(self.limits, self.every, passes);
         let mut rounds = self.limits.retries;
-        let mut last = None;
+        let (mut last, mut lost) = (None, 0);
         let why = loop {
             self.nap(passes, &mut watch, meter);
             if self.cancel.is_cancelled() {
@@ -208,8 +210,14 @@ impl Rescue<'_> {
                 continue;
             };
             last = Some(ask.extent);
-            if self.one(&ask, passes, lane, record, meter)?.is_none() {
+            let Some(answer) = self.one(&ask, passes, lane, record, meter)? else {
                 return Ok(None);
+            };
+            lost = if answer.path_error { lost + 1 } else { 0 };
+            if lost >= LOST {
+                break Some(format!(
+                    "{lost} reads in a row failed on the way to the disk, not on its medium; look at cable, plug and power, the same command goes on"
+                ));
             }
             if record.story_is_due() {
                 if lane.sync(Urgency::Sometimes).is_err() {
@@ -237,7 +245,7 @@ impl Rescue<'_> {
         lane: &Lane,
         record: &mut Record<'_>,
         meter: &mut Meter<'_>,
-    ) -> Result<Option<()>, Stop> {
+    ) -> Result<Option<Answer>, Stop> {
         let Ok(mut buffer) = lane.buffer() else {
             return Ok(None);
         };
@@ -255,7 +263,7 @@ impl Rescue<'_> {
                     return Ok(None);
                 }
                 if good == ask.extent {
-                    return Ok(Some(()));
+                    return Ok(Some(answer));
                 }
             }
             None => lane.unused(buffer),
@@ -266,7 +274,7 @@ impl Rescue<'_> {
                 return Ok(None);
             }
         }
-        Ok(Some(()))
+        Ok(Some(answer))
     }
 
     /// As long as the job is paused.

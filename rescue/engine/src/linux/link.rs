@@ -118,14 +118,21 @@ impl Link {
             match self.in_commands(extent, buf, millis) {
                 // Not permitted, or not known to this driver.
                 Err(error) if !is_gone(&error) && !self.node.is_gone() => self.way = Way::Block,
-                ended => return ended,
+                Ok(End::Path { good }) if !self.node.is_gone() => {
+                    return Ok(self.place_or_way(good, millis));
+                }
+                ended => return self.noted(ended, extent),
             }
         }
-        let end = self.by_block_layer(extent, buf)?;
-        if end == End::Whole {
+        let ended = self.by_block_layer(extent, buf, millis);
+        self.noted(ended, extent)
+    }
+
+    fn noted(&mut self, ended: io::Result<End>, extent: Extent) -> io::Result<End> {
+        if let Ok(End::Whole) = ended {
             self.well = Some(extent.start());
         }
-        Ok(end)
+        ended
     }
 
     /// In as many commands as an adapter needs, up to the first that fails.
@@ -220,7 +227,7 @@ impl Link {
             .intersect(asked)
     }
 
-    fn by_block_layer(&self, extent: Extent, buf: &mut [u8]) -> io::Result<End> {
+    fn by_block_layer(&self, extent: Extent, buf: &mut [u8], millis: u32) -> io::Result<End> {
         let mut filled = 0;
         while filled < buf.len() {
             let at = extent.start() + filled as u64;
@@ -248,7 +255,7 @@ impl Link {
                 | Errno::EBADE
                     if !self.node.is_gone() =>
                 {
-                    return Ok(self.place_or_way(filled));
+                    return Ok(self.place_or_way(filled, millis));
                 }
                 _ => return Err(error),
             }
@@ -256,16 +263,24 @@ impl Link {
         Ok(End::Whole)
     }
 
-    /// Some drivers have one word for everything. If a place that was well still is, it is the place.
-    fn place_or_way(&self, good: usize) -> End {
-        let mut buffer = Bounce::new(4096);
-        let well = self
-            .well
-            .is_some_and(|at| self.node.file.read_exact_at(buffer.as_mut(), at).is_ok());
-        match well || self.well.is_none() {
+    /// Some drives and drivers have one word for everything: an aborted command, EIO. If a place that was well still
+    /// is, it is the place.
+    fn place_or_way(&self, good: usize, millis: u32) -> End {
+        match self.well.is_none_or(|at| self.still_reads(at, millis)) {
             true => End::Medium { good, bad: None },
             false => End::Path { good },
         }
+    }
+
+    fn still_reads(&self, at: u64, millis: u32) -> bool {
+        let sector = self.node.geometry.logical_sector;
+        let mut buffer = Bounce::new(sector.max(4096).into());
+        if self.way == Way::Block {
+            return self.node.file.read_exact_at(buffer.as_mut(), at).is_ok();
+        }
+        let buf = &mut buffer.as_mut()[..sector as usize];
+        let extent = Extent::new(at, sector.into()).expect("a sector has bytes");
+        matches!(self.command(extent, buf, millis), Ok(Sense::Fine))
     }
 }
 

@@ -48,6 +48,10 @@ pub struct Ground {
     skipped: ExtentMap,
     /// Bad places outside of every class, which the map does not list.
     aside: ExtentMap,
+    /// Single sectors at which the way failed once: once more, and they count as bad.
+    doubted: ExtentMap,
+    /// The read before failed on its way.
+    lost: bool,
     /// Seconds a byte takes.
     pace: f64,
 }
@@ -85,6 +89,8 @@ impl Ground {
             dead_set: ExtentMap::new(),
             skipped: ExtentMap::new(),
             aside: ExtentMap::new(),
+            doubted: ExtentMap::new(),
+            lost: false,
             pace: 1.0 / 100e6,
         }
     }
@@ -235,6 +241,12 @@ impl Ground {
 
     /// Writes an answer into the map.
     pub fn mark(&mut self, ask: &Ask, answer: &Answer) -> End {
+        let end = self.marked(ask, answer);
+        self.lost = answer.path_error;
+        end
+    }
+
+    fn marked(&mut self, ask: &Ask, answer: &Answer) -> End {
         let asked = ask.extent;
         let got = answer.good.min(asked.len());
         // Part of a sector is none.
@@ -263,7 +275,7 @@ impl Ground {
                 self.set(bad, Status::Bad);
                 bad
             }
-            None if rest.len() <= self.sector => {
+            None if rest.len() <= self.sector && !self.is_doubted(rest, answer) => {
                 self.set(rest, Status::Bad);
                 rest
             }
@@ -277,6 +289,15 @@ impl Ground {
             slow: false,
             took,
         }
+    }
+
+    /// An error that is not of the medium says nothing of a sector, unless it is the same sector each time.
+    fn is_doubted(&mut self, sector: Extent, answer: &Answer) -> bool {
+        let doubted = answer.path_error && (self.lost || !self.doubted.covers(sector));
+        if doubted {
+            self.doubted.insert(sector);
+        }
+        doubted
     }
 
     /// Only what somebody wants is listed in the map.
