@@ -101,7 +101,7 @@ pub fn chunk(
         reader.name(),
         entry.extent.start()
     );
-    match decoder.decode(entry, stored, content) {
+    match decoder.decode(reader, entry, stored, content) {
         Ok(decoded) => match decoded.blemish {
             None => {}
             Some(Blemish::ChunkFrame) => {
@@ -205,7 +205,7 @@ fn log(reader: &Reader, findings: &mut Findings) -> Result<(), ImageError> {
             if entry.kind == Kind::Inherited && reader.is_named(entry)? {
                 continue;
             }
-            let found = decoder.decode(entry, &stored, &mut content);
+            let found = decoder.decode(reader, entry, &stored, &mut content);
             if found.is_ok_and(|decoded| decoded.blemish.is_none()) {
                 continue;
             }

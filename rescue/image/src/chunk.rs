@@ -4,13 +4,14 @@
 use disk::extent::Extent;
 use disk::fields::Fields;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, LEAF, leaf_count};
 use crate::frame::{self, Frame};
 use crate::head::{Head, Lineage, Order};
+use crate::leafmap::LeafMap;
 use crate::states::{State, States};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
 
-/// Fields of a chunk frame, before the state map.
+/// Fields of a chunk frame, before the maps.
 const FIELDS: usize = 64;
 
 /// Set when a state map follows the fields.
@@ -19,7 +20,7 @@ const HAS_STATES: u8 = 1;
 /// Set in chunks that do not stand in the order of the disk: a newer one for the same cell may follow.
 const ANY_ORDER: u8 = 2;
 
-/// What a chunk holds. All but [`Kind::Data`] are zeros in the image.
+/// What a chunk holds. All without [`Kind::has_content`] are zeros in the image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Data,
@@ -33,6 +34,8 @@ pub enum Kind {
     NotTried,
     /// An ancestor has it. A reader gives what the ancestor has instead.
     Inherited,
+    /// A cell, some leaves of which the parent has.
+    Patched,
 }
 
 impl Kind {
@@ -44,6 +47,7 @@ impl Kind {
             Kind::Unreadable => 4,
             Kind::NotTried => 5,
             Kind::Inherited => 6,
+            Kind::Patched => 7,
         }
     }
 
@@ -55,6 +59,7 @@ impl Kind {
             4 => Kind::Unreadable,
             5 => Kind::NotTried,
             6 => Kind::Inherited,
+            7 => Kind::Patched,
             _ => return None,
         })
     }
@@ -62,12 +67,17 @@ impl Kind {
     /// The state of all its granules where there is no state map.
     pub fn state(self) -> State {
         match self {
-            Kind::Data | Kind::Zero => State::Kept,
+            Kind::Data | Kind::Patched | Kind::Zero => State::Kept,
             Kind::Free => State::Free,
             Kind::Unreadable => State::Unreadable,
             // Nobody knows it without the ancestor.
             Kind::NotTried | Kind::Inherited => State::NotTried,
         }
+    }
+
+    /// Whether there is anything to decode.
+    pub fn has_content(self) -> bool {
+        matches!(self, Kind::Data | Kind::Patched)
     }
 
     /// The kind of zeros that are all in this state.
@@ -99,6 +109,8 @@ pub struct Entry {
     /// Of the content; zeros where the kind says everything.
     pub digest: Digest,
     pub(crate) flags: u8,
+    /// Of a [`Kind::Patched`] chunk: how many leaves its data frame holds.
+    pub(crate) own_leaves: u16,
 }
 
 impl Entry {
@@ -121,7 +133,7 @@ impl Entry {
 
     /// The part of a run in which no newer chunk has taken its place.
     pub(crate) fn part(self, extent: Extent) -> Option<Entry> {
-        let may = self.extent == extent || self.kind != Kind::Data && !self.has_states();
+        let may = self.extent == extent || !self.kind.has_content() && !self.has_states();
         (may && self.extent.covers(extent)).then_some(Entry { extent, ..self })
     }
 
@@ -130,9 +142,25 @@ impl Entry {
         self.offset + u64::from(self.header_len) + u64::from(self.stored_len)
     }
 
-    /// Length of its content in memory; only for [`Kind::Data`], which is never longer than a chunk.
+    /// Length of its content in memory; only for what [`Kind::has_content`], which is never longer than a chunk.
     pub(crate) fn content_len(&self) -> usize {
         usize::try_from(self.extent.len()).expect("a data chunk is at most 16 MiB")
+    }
+
+    /// Length of what its data frame decompresses to; no more than 16 MiB, or 1 GiB of zeros.
+    pub(crate) fn frame_content(&self) -> u64 {
+        match self.kind {
+            Kind::Patched => u64::from(self.own_leaves) * LEAF as u64,
+            _ => self.extent.len(),
+        }
+    }
+
+    /// Of the map of its own leaves.
+    fn leaf_map_len(&self) -> usize {
+        match self.kind {
+            Kind::Patched => LeafMap::len(leaf_count(self.content_len())),
+            _ => 0,
+        }
     }
 
     /// From numbers nobody vouches for; `None` when they cannot be right for this disk.
@@ -146,6 +174,11 @@ impl Entry {
         let stored = u64::from(self.stored_len);
         let plausible = if self.kind == Kind::Data {
             single && stored <= bound(len)
+        } else if self.kind == Kind::Patched {
+            let leaves = usize::try_from(len.div_ceil(LEAF as u64)).ok()?;
+            let some = leaves > 1 && usize::from(self.own_leaves) < leaves;
+            let child = head.lineage == Lineage::Child;
+            child && single && some && stored <= bound(self.frame_content())
         } else if self.kind == Kind::Inherited {
             let child = head.lineage == Lineage::Child;
             child && len <= RUN_LIMIT && stored == 0 && !self.has_states()
@@ -154,12 +187,31 @@ impl Entry {
                 && stored == ZeroFrames::frame_len(len)
                 && (single || !self.has_states())
         };
-        let header = header_len(if self.has_states() { len } else { 0 });
+        if !at_cells || !plausible {
+            return None;
+        }
+        let header = self.header_len_should_be();
         let fits = self.extent.end() <= head.geometry.size_bytes
             && self.flags & !(HAS_STATES | ANY_ORDER) == 0
+            && (self.own_leaves == 0 || self.kind == Kind::Patched)
             && u64::from(self.header_len) == header
             && self.offset.checked_add(header + stored).is_some();
-        (at_cells && plausible && fits).then_some(self)
+        fits.then_some(self)
+    }
+
+    fn header_len_should_be(&self) -> u64 {
+        let leaves = match self.kind {
+            Kind::Patched => leaf_count(self.content_len()),
+            _ => 0,
+        };
+        header_len(
+            leaves,
+            if self.has_states() {
+                self.extent.len()
+            } else {
+                0
+            },
+        )
     }
 
     /// 32 bytes in front of the digest: as they stand in a page.
@@ -169,7 +221,8 @@ impl Entry {
         out.extend_from_slice(&run_len(self.whole).to_le_bytes());
         out.extend_from_slice(&self.stored_len.to_le_bytes());
         out.extend_from_slice(&self.header_len.to_le_bytes());
-        out.extend_from_slice(&[self.kind.number(), self.flags, 0, 0]);
+        out.extend_from_slice(&[self.kind.number(), self.flags]);
+        out.extend_from_slice(&self.own_leaves.to_le_bytes());
         out.extend_from_slice(&self.digest.0);
     }
 
@@ -187,6 +240,7 @@ impl Entry {
             stored_len: fields.u32(20)?,
             digest: Digest(fields.array(32)?),
             flags: fields.u8(29)?,
+            own_leaves: fields.u16(30)?,
         }
         .checked(head)
     }
@@ -205,23 +259,35 @@ impl Entry {
             stored_len: fields.u32(12)?,
             digest: Digest(fields.array(32)?),
             flags: fields.u8(17)?,
+            own_leaves: fields.u16(18)?,
         }
         .checked(head)
     }
 }
 
-/// Length of a chunk frame with a state map for `mapped` bytes of content (0: no map).
-pub(crate) fn header_len(mapped: u64) -> u64 {
-    let map = usize::try_from(mapped).map_or(0, States::packed_len);
-    (frame::AROUND + FIELDS + map) as u64
+/// Length of a chunk frame with a map of `leaves` and a state map for `mapped` bytes of content (0: no map).
+pub(crate) fn header_len(leaves: usize, mapped: u64) -> u64 {
+    let states = usize::try_from(mapped).map_or(0, States::packed_len);
+    (frame::AROUND + FIELDS + LeafMap::len(leaves) + states) as u64
+}
+
+/// The maps that may stand in a chunk frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Maps<'a> {
+    pub leaves: Option<&'a LeafMap>,
+    pub states: Option<&'a States>,
 }
 
 /// Puts the body of a chunk frame at `out`, which is exactly as long.
-pub(crate) fn put_body(entry: &Entry, states: Option<&States>, out: &mut [u8]) {
-    let (fields, map) = out.split_at_mut(FIELDS);
+pub(crate) fn put_body(entry: &Entry, maps: Maps<'_>, out: &mut [u8]) {
+    let (fields, rest) = out.split_at_mut(FIELDS);
     put_fields(entry, fields);
-    if let Some(states) = states {
-        map.copy_from_slice(states.packed());
+    let (leaves, states) = rest.split_at_mut(entry.leaf_map_len());
+    if let Some(map) = maps.leaves {
+        map.put(leaves);
+    }
+    if let Some(map) = maps.states {
+        states.copy_from_slice(map.packed());
     }
 }
 
@@ -232,6 +298,7 @@ fn put_fields(entry: &Entry, fields: &mut [u8]) {
     fields[12..16].copy_from_slice(&entry.stored_len.to_le_bytes());
     fields[16] = entry.kind.number();
     fields[17] = entry.flags;
+    fields[18..20].copy_from_slice(&entry.own_leaves.to_le_bytes());
     fields[32..].copy_from_slice(&entry.digest.0);
 }
 
@@ -256,7 +323,17 @@ pub(crate) fn describes(frame: &Frame<'_>, entry: &Entry) -> bool {
 pub(crate) fn states_of(frame: &Frame<'_>, entry: &Entry) -> Option<States> {
     States::from_packed(
         usize::try_from(entry.extent.len()).ok()?,
+        frame.body.get(FIELDS + entry.leaf_map_len()..)?,
+    )
+}
+
+/// Which leaves a patched chunk holds, from its chunk frame.
+pub(crate) fn leaf_map_of(frame: &Frame<'_>, entry: &Entry) -> Option<LeafMap> {
+    let leaves = leaf_count(entry.content_len());
+    LeafMap::parse(
         frame.body.get(FIELDS..)?,
+        leaves,
+        usize::from(entry.own_leaves),
     )
 }
 

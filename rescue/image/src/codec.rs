@@ -1,5 +1,7 @@
 //! The work that costs time: between the content of a chunk and its frame. One for each thread.
 
+mod patch;
+
 use std::fmt;
 
 use disk::extent::{Extent, ExtentMap};
@@ -7,10 +9,12 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, DParameter};
 
 use crate::chunk::{self, Entry, Kind};
-use crate::digest::{self, Digest, LEAF, LeafValue};
+use crate::digest::{self, Digest, ImageId, LEAF, LeafValue, leaf_count};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::head::Head;
+use crate::leafmap::LeafMap;
+use crate::reader::Reader;
 use crate::states::{State, States};
 use crate::zeros::{self, ZeroFrames};
 
@@ -33,6 +37,8 @@ const FAST: [CParameter; 3] = [
 /// Makes frames out of chunks; keeps its contexts and buffers from one to the next.
 pub struct Encoder {
     zstd: Compressor<'static>,
+    /// The leaves of a chunk that its parent does not have.
+    own: Vec<u8>,
 }
 
 impl fmt::Debug for Encoder {
@@ -49,6 +55,9 @@ pub struct Encoded {
     pub(crate) digest: Digest,
     pub(crate) leaves: Vec<LeafValue>,
     pub(crate) states: Option<States>,
+    pub(crate) leaf_map: Option<LeafMap>,
+    /// The parent that has what is not in it.
+    pub(crate) over: Option<ImageId>,
     pub(crate) header_len: usize,
     pub(crate) stored_len: usize,
     /// Chunk frame (its surroundings are filled in by the writer) and data frame; larger than what is used.
@@ -94,13 +103,28 @@ impl Encoder {
         for parameter in parameters.chain(fast.iter().copied()) {
             zstd.set_parameter(parameter).map_err(codec)?;
         }
-        Ok(Encoder { zstd })
+        Ok(Encoder {
+            zstd,
+            own: Vec::new(),
+        })
     }
 
     /// One chunk: `content` is the cell that begins at `address`, with zeros in all granules that `states` does
     /// not call kept or unreadable. `into` may be one that was appended before.
     pub fn encode(
         &mut self,
+        address: u64,
+        content: &[u8],
+        states: &States,
+        into: &mut Encoded,
+    ) -> Result<(), ImageError> {
+        self.encode_over(None, address, content, states, into)
+    }
+
+    /// As [`Encoder::encode`], for a child of this parent: what that has is not compressed again.
+    pub fn encode_over(
+        &mut self,
+        parent: Option<&Reader>,
         address: u64,
         content: &[u8],
         states: &States,
@@ -118,6 +142,8 @@ impl Encoder {
         into.extent = Some(extent);
         into.leaves.clear();
         into.digest = Digest::default();
+        into.leaf_map = None;
+        into.over = parent.map(Reader::id);
         into.header_len = 0;
         into.stored_len = 0;
         if zeros::is_zero(content) {
@@ -128,13 +154,28 @@ impl Encoder {
         into.kind = Some(Kind::Data);
         into.states = (uniform != Some(State::Kept)).then(|| states.clone());
         into.digest = digest::hash(content, &mut into.leaves);
-        let mapped = if into.states.is_some() {
-            extent.len()
-        } else {
-            0
+        let mut own = std::mem::take(&mut self.own);
+        let left = match parent {
+            Some(parent) => patch::subtract(parent, content, &mut own, into),
+            None => content,
+        };
+        let compressed = match into.kind {
+            Some(Kind::Inherited) => Ok(()),
+            _ => self.compress(left, into),
+        };
+        self.own = own;
+        compressed
+    }
+
+    fn compress(&mut self, content: &[u8], into: &mut Encoded) -> Result<(), ImageError> {
+        let len = into.extent.map_or(0, |extent| extent.len());
+        let mapped = into.states.as_ref().map_or(0, |_| len);
+        let leaves = match into.leaf_map {
+            Some(_) => leaf_count(usize::try_from(len).expect("a chunk fits in memory")),
+            None => 0,
         };
         into.header_len =
-            usize::try_from(chunk::header_len(mapped)).expect("a header is below 8 KiB");
+            usize::try_from(chunk::header_len(leaves, mapped)).expect("a header is below 8 KiB");
         let room = into.header_len + zstd::zstd_safe::compress_bound(content.len());
         if into.bytes.len() < room {
             into.bytes.resize(room, 0);
@@ -148,23 +189,33 @@ impl Encoder {
 }
 
 impl Encoded {
-    /// The chunk and data frames of a data chunk, as they stand at `offset` of this image.
+    fn own_leaves(&self) -> u16 {
+        let count = self.leaf_map.map_or(0, |map| map.count());
+        u16::try_from(count).expect("a cell has at most 256 leaves")
+    }
+
+    /// The chunk and data frames of a chunk with content, as they stand at `offset` of this image.
     pub(crate) fn place(&mut self, head: &Head, offset: u64) -> Option<(Entry, &[u8])> {
         let entry = Entry {
             extent: self.extent?,
             whole: self.extent?,
             generation: 0,
-            kind: Kind::Data,
+            kind: self.kind?,
             offset,
             header_len: u32::try_from(self.header_len).expect("a chunk frame is below 8 KiB"),
             stored_len: u32::try_from(self.stored_len).expect("a data frame is below 17 MiB"),
             digest: self.digest,
             flags: chunk::flags_for(self.states.as_ref(), head.order),
+            own_leaves: self.own_leaves(),
         };
         let header = &mut self.bytes[..self.header_len];
+        let maps = chunk::Maps {
+            leaves: self.leaf_map.as_ref(),
+            states: self.states.as_ref(),
+        };
         chunk::put_body(
             &entry,
-            self.states.as_ref(),
+            maps,
             &mut header[frame::FRONT..self.header_len - 32],
         );
         frame::seal(FrameKind::Chunk, head.id, offset, header);
@@ -178,6 +229,10 @@ pub struct Decoder {
     leaves: Vec<LeafValue>,
     zeros: ZeroFrames,
     expected: Vec<u8>,
+    /// Content of the data frame of a patched chunk.
+    own: Vec<u8>,
+    /// What is stored for the same cell in an ancestor.
+    below: Vec<u8>,
 }
 
 impl fmt::Debug for Decoder {
@@ -219,6 +274,8 @@ impl Decoder {
             leaves: Vec::new(),
             zeros: ZeroFrames::default(),
             expected: Vec::new(),
+            own: Vec::new(),
+            below: Vec::new(),
         })
     }
 
@@ -232,27 +289,47 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// `stored` as [`crate::reader::Reader::read_stored`] gave it. After `Ok`, `content` is what the disk held;
-    /// for kinds other than [`Kind::Data`] it is left empty, as all of it is zeros. After [`Damaged`] it holds
-    /// what came out, good only where [`crate::reader::Reader::salvage`] says so.
+    /// `stored` as [`Reader::read_stored`] gave it. After `Ok`, `content` is what the disk held;
+    /// for kinds without [`Kind::has_content`] it is left empty, as all of it is zeros. After [`Damaged`] it holds
+    /// what came out, good only where [`Reader::salvage`] says so.
     pub fn decode(
         &mut self,
+        reader: &Reader,
         entry: &Entry,
         stored: &[u8],
         content: &mut Vec<u8>,
     ) -> Result<Decoded, Damaged> {
-        let length = match entry.kind {
-            Kind::Data => entry.content_len(),
-            _ => 0,
+        let length = match entry.kind.has_content() {
+            true => entry.content_len(),
+            false => 0,
         };
         content.resize(length, 0);
-        self.decode_into(entry, stored, content)
+        self.decode_into(reader, entry, stored, content)
     }
 
-    /// As [`Decoder::decode`], into memory that is as long as the content of a [`Kind::Data`] chunk; for other
-    /// kinds it is not touched.
+    /// As [`Decoder::decode`], into memory that is as long as the content, if there is any; otherwise it is not
+    /// touched.
     pub fn decode_into(
         &mut self,
+        reader: &Reader,
+        entry: &Entry,
+        stored: &[u8],
+        content: &mut [u8],
+    ) -> Result<Decoded, Damaged> {
+        self.decode_of(
+            Some(reader),
+            reader.parent_of(entry),
+            entry,
+            stored,
+            content,
+        )
+    }
+
+    /// An entry of an image that may not be open for reading, but whose parent is.
+    pub(crate) fn decode_of(
+        &mut self,
+        of: Option<&Reader>,
+        parent: Option<&Reader>,
         entry: &Entry,
         stored: &[u8],
         content: &mut [u8],
@@ -260,7 +337,7 @@ impl Decoder {
         let header_len = (entry.header_len as usize).min(stored.len());
         let (header, data) = stored.split_at(header_len);
         let mut decoded = chunk_frame(entry, header);
-        if entry.kind != Kind::Data {
+        if !entry.kind.has_content() {
             // There is only one way to write so many zeros.
             self.expected.clear();
             self.zeros.write(entry.whole.len(), &mut self.expected);
@@ -269,11 +346,9 @@ impl Decoder {
             }
             return Ok(decoded);
         }
-        let outcome = self.zstd.decompress_to_buffer(data, content);
-        let complaint = match outcome {
-            Ok(len) if len == content.len() => None,
-            Ok(len) => Some(format!("{len} of {} bytes came out", content.len())),
-            Err(error) => Some(error.to_string()),
+        let complaint = match entry.kind {
+            Kind::Patched => self.put_together(of, parent, entry, stored, content),
+            _ => patch::complaint(self.zstd.decompress_to_buffer(data, content), content.len()),
         };
         if digest::hash(content, &mut self.leaves) == entry.digest {
             // The content is proven, whatever the decoder thinks of the rest of the frame.

@@ -8,6 +8,7 @@ use crate::digest::{Digest, ImageId, LeafValue, leaf_count};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::head::{HEAD_LEN, Head, Order};
+use crate::leafmap::LeafMap;
 
 /// Most entries of a page.
 pub const PAGE_ENTRIES: usize = 256;
@@ -224,7 +225,7 @@ pub fn seek_entries(
     for entry in entries {
         put(entry.header_len, 0);
         if entry.kind != Kind::Inherited {
-            let content = u32::try_from(entry.extent.len()).expect("at most 1 GiB");
+            let content = u32::try_from(entry.frame_content()).expect("at most 1 GiB");
             put(entry.stored_len, content);
         }
     }
@@ -242,7 +243,7 @@ pub struct Leaves {
 }
 
 impl Leaves {
-    pub fn add(&mut self, entry: &Entry, values: &[LeafValue]) {
+    pub fn add(&mut self, entry: &Entry, values: &[LeafValue], map: Option<&LeafMap>) {
         if values.is_empty() {
             return;
         }
@@ -250,11 +251,18 @@ impl Leaves {
         self.count += 1;
         self.records
             .extend_from_slice(&entry.extent.start().to_le_bytes());
+        let map_len = map.map_or(0, |_| LeafMap::len(values.len()));
+        let short = u32::try_from(map_len).expect("it is at most 32");
         self.records.extend_from_slice(&count.to_le_bytes());
-        self.records.extend_from_slice(&[0; 4]);
+        self.records.extend_from_slice(&short.to_le_bytes());
         values
             .iter()
             .for_each(|value| self.records.extend_from_slice(value));
+        if let Some(map) = map {
+            let at = self.records.len();
+            self.records.resize(at + map_len, 0);
+            map.put(&mut self.records[at..]);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -275,22 +283,35 @@ impl Leaves {
     }
 }
 
-/// The leaf values of one entry, out of the body of a leaves frame.
-pub fn leaves_of(body: &[u8], entry: &Entry) -> Option<Vec<LeafValue>> {
-    if entry.kind != Kind::Data {
+/// What a leaves frame has of one entry.
+#[derive(Clone, Debug, Default)]
+pub struct LeafRecord {
+    pub values: Vec<LeafValue>,
+    /// Of a patched chunk.
+    pub map: Option<LeafMap>,
+}
+
+/// The record of one entry, out of the body of a leaves frame.
+pub fn leaves_of(body: &[u8], entry: &Entry) -> Option<LeafRecord> {
+    if !entry.kind.has_content() {
         return None;
     }
     let mut at = LEAVES_FIELDS;
     loop {
         let fields = Fields(body.get(at..)?);
         let (address, count) = (fields.u64(0)?, usize::try_from(fields.u32(8)?).ok()?);
+        let map_len = usize::try_from(fields.u32(12)?).ok()?;
         let len = count.checked_mul(16)?;
         let values = fields.bytes(LEAF_RECORD, len)?;
+        let map = fields.bytes(LEAF_RECORD.checked_add(len)?, map_len)?;
         if address == entry.extent.start() && count == leaf_count(entry.content_len()) {
             let (values, _) = values.as_chunks::<16>();
-            return Some(values.to_vec());
+            return Some(LeafRecord {
+                values: values.to_vec(),
+                map: LeafMap::parse(map, count, usize::from(entry.own_leaves)),
+            });
         }
-        at += LEAF_RECORD + len;
+        at += LEAF_RECORD + len + map_len;
     }
 }
 

@@ -24,6 +24,7 @@ mod frame;
 pub mod head;
 mod index;
 mod kin;
+mod leafmap;
 pub mod manifest;
 pub mod memory;
 mod newest;

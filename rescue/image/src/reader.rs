@@ -215,10 +215,10 @@ impl Reader {
     /// After [`crate::codec::Damaged`]: the parts of the chunk that are not proven good, as extents of the
     /// disk. They are set to zeros in `content`; everything else in it is what the disk held.
     pub fn salvage(&self, entry: &Entry, content: &mut [u8]) -> Result<ExtentMap, ImageError> {
-        if entry.kind != Kind::Data {
+        if !entry.kind.has_content() {
             return Ok(ExtentMap::new());
         }
-        let values = self.owner(entry).leaves(entry)?.unwrap_or_default();
-        Ok(codec::prove_leaves(entry, &values, content))
+        let known = self.owner(entry).leaves(entry)?.unwrap_or_default();
+        Ok(codec::prove_leaves(entry, &known.values, content))
     }
 }

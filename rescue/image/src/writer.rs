@@ -172,14 +172,14 @@ impl<'s> Writer<'s> {
             return Err(ImageError::Codec("nothing was encoded".into()));
         };
         self.admit(extent, extent.len() == self.head.cell_len(extent.start()))?;
-        if kind != Kind::Data && encoded.states.is_none() {
+        if matches!(kind, Kind::Inherited | Kind::Patched) {
+            self.has_parent(encoded.over)?;
+        }
+        if kind == Kind::Inherited || !kind.has_content() && encoded.states.is_none() {
             return self.extend_run(kind, extent);
         }
-        if self.is_inherited(extent, encoded) {
-            return self.extend_run(Kind::Inherited, extent);
-        }
         self.end_run()?;
-        if kind != Kind::Data {
+        if !kind.has_content() {
             return self.append_zeros(extent, kind, encoded.states.as_ref());
         }
         self.make_way(extent)?;
@@ -187,7 +187,8 @@ impl<'s> Writer<'s> {
             .place(&self.head, self.file.len())
             .expect("it has an extent");
         self.put(frames)?;
-        self.leaves.add(&entry, &encoded.leaves);
+        self.leaves
+            .add(&entry, &encoded.leaves, encoded.leaf_map.as_ref());
         self.since_page += extent.len();
         self.add(entry)
     }
@@ -203,7 +204,7 @@ impl<'s> Writer<'s> {
         let last = self.head.geometry.size_bytes;
         let whole =
             extent.end() == last || extent.end().is_multiple_of(u64::from(self.head.chunk_size));
-        let zeros = !matches!(kind, Kind::Data | Kind::Inherited);
+        let zeros = !kind.has_content() && kind != Kind::Inherited;
         self.admit(extent, whole && extent.end() <= last && zeros)?;
         self.extend_run(kind, extent)
     }
@@ -282,7 +283,7 @@ impl<'s> Writer<'s> {
             generation: 0,
             kind,
             offset: self.file.len(),
-            header_len: u32::try_from(chunk::header_len(mapped))
+            header_len: u32::try_from(chunk::header_len(0, mapped))
                 .expect("a chunk frame is below 8 KiB"),
             stored_len: match kind {
                 Kind::Inherited => 0,
@@ -290,11 +291,16 @@ impl<'s> Writer<'s> {
             },
             digest: Digest::default(),
             flags: chunk::flags_for(states, self.head.order),
+            own_leaves: 0,
         };
         self.buffer.clear();
         self.buffer.resize(entry.header_len as usize, 0);
         let body = frame::FRONT..self.buffer.len() - 32;
-        chunk::put_body(&entry, states, &mut self.buffer[body]);
+        let maps = chunk::Maps {
+            states,
+            leaves: None,
+        };
+        chunk::put_body(&entry, maps, &mut self.buffer[body]);
         frame::seal(
             FrameKind::Chunk,
             self.head.id,

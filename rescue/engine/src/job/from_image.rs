@@ -94,7 +94,7 @@ impl<'a> FromImage<'a> {
         fetched: &mut Fetched,
     ) -> Result<(), ImageError> {
         let content = &mut buffer[piece.place(extent)];
-        if entry.kind != Kind::Data {
+        if !entry.kind.has_content() {
             content.fill(0);
             // A run of zeros may be longer than the window and then is all of one state.
             let states = match entry.has_states() {
@@ -112,7 +112,11 @@ impl<'a> FromImage<'a> {
             "a piece of an image is whole chunks"
         );
         self.reader.read_stored(entry, &mut tools.stored)?;
-        match tools.decoder.decode_into(entry, &tools.stored, content) {
+        let stored = &tools.stored;
+        match tools
+            .decoder
+            .decode_into(self.reader, entry, stored, content)
+        {
             Ok(decoded) => {
                 if let Some(states) = decoded.states {
                     note(&states, entry.extent, extent, fetched);
@@ -175,7 +179,7 @@ fn note(states: &States, chunk: Extent, inside: Extent, fetched: &mut Fetched) {
 
 fn whole(kind: Kind, extent: Extent, fetched: &mut Fetched) {
     match kind {
-        Kind::Data | Kind::Zero => {}
+        Kind::Data | Kind::Patched | Kind::Zero => {}
         Kind::Free => fetched.free.insert(extent),
         Kind::Unreadable | Kind::NotTried | Kind::Inherited => fetched.bad.insert(extent),
     }

@@ -7,6 +7,7 @@ use disk::extent::{Extent, ExtentMap};
 use image::codec::{Encoded, Encoder};
 use image::error::ImageError;
 use image::head::Head;
+use image::reader::Reader;
 use image::states::{State, States};
 use image::writer::Writer;
 
@@ -48,6 +49,7 @@ impl ToStore<'_> {
     ) -> Result<(), Stop> {
         let head = *writer.head();
         let begun = writer.at();
+        let parent = writer.parent();
         let todo = match Extent::between(begun, head.geometry.size_bytes) {
             Some(rest) => self.wanted.within(rest).collect(),
             None => ExtentMap::new(),
@@ -61,7 +63,9 @@ impl ToStore<'_> {
                 clear_around(piece, &mut slot.buffer);
                 Ok(())
             },
-            work: |piece: &Piece, slot: &mut Slot| self.encode(&encoders, &head, piece, slot),
+            work: |piece: &Piece, slot: &mut Slot| {
+                self.encode(&encoders, &head, parent, piece, slot)
+            },
         };
         let mut saved = Instant::now();
         let mut commit = |piece: &Piece, slot: &mut Slot| {
@@ -118,6 +122,7 @@ impl ToStore<'_> {
         &self,
         encoders: &Mutex<Vec<Encoder>>,
         head: &Head,
+        parent: Option<&Reader>,
         piece: &Piece,
         slot: &mut Slot,
     ) -> Result<(), Stop> {
@@ -137,7 +142,7 @@ impl ToStore<'_> {
             None => Encoder::new(self.level).map_err(fault)?,
         };
         let content = &slot.buffer[piece.place(cell)];
-        let encoded = encoder.encode(start, content, &states, &mut slot.encoded);
+        let encoded = encoder.encode_over(parent, start, content, &states, &mut slot.encoded);
         encoders
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -131,7 +131,7 @@ impl Content for OfImage {
 fn allocation(kind: Kind, state: State) -> Allocation {
     match (state, kind) {
         (State::Free, _) => Allocation::Hole,
-        (State::Kept, Kind::Data) => Allocation::Data,
+        (State::Kept, Kind::Data | Kind::Patched) => Allocation::Data,
         (State::Kept, _) => Allocation::Zero,
         // What could not be read is in use, and nobody knows that it is zeros.
         (State::Unreadable | State::NotTried, _) => Allocation::Data,

@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
         let Piece::Entry(entry) = piece else { continue };
         let _ = reader.states(&entry);
         if reader.read_stored(&entry, &mut stored).is_ok()
-            && decoder.decode(&entry, &stored, &mut content).is_err()
+            && decoder.decode(&reader, &entry, &stored, &mut content).is_err()
         {
             let _ = reader.salvage(&entry, &mut content);
         }

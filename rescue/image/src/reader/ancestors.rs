@@ -3,12 +3,14 @@
 use disk::extent::Extent;
 
 use crate::chunk::{self, Entry, Kind};
+use crate::digest::LeafValue;
 use crate::error::ImageError;
 use crate::file_name;
 use crate::frame;
 use crate::head::{HEAD_AT, Lineage};
 use crate::index::PAGES_LIMIT;
 use crate::kin;
+use crate::leafmap::LeafMap;
 use crate::manifest::Parent;
 use crate::reader::{Piece, Reader, open};
 use crate::store::{Store, StoreError};
@@ -104,6 +106,22 @@ impl Reader {
         let mut frame = Vec::new();
         self.read_stored(entry, &mut frame)?;
         Ok(frame::open(&frame, entry.offset).is_some_and(|frame| chunk::describes(&frame, entry)))
+    }
+
+    /// The parent of the image in whose file an entry is.
+    pub(crate) fn parent_of(&self, entry: &Entry) -> Option<&Reader> {
+        self.owner(entry).parent.as_deref()
+    }
+
+    /// Of a chunk of this image or of an ancestor: one for each of its leaves, if they are readable.
+    pub(crate) fn leaf_values(&self, entry: &Entry) -> Option<Vec<LeafValue>> {
+        let known = self.owner(entry).leaves(entry).ok().flatten()?;
+        Some(known.values)
+    }
+
+    /// Likewise: which leaves of a patched chunk are its own.
+    pub(crate) fn leaf_map(&self, entry: &Entry) -> Option<LeafMap> {
+        self.owner(entry).leaves(entry).ok().flatten()?.map
     }
 
     /// In whose file an entry is.

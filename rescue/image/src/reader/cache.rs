@@ -5,7 +5,6 @@ use std::sync::Arc;
 use disk::extent::ExtentMap;
 
 use crate::codec::Decoder;
-use crate::digest::LeafValue;
 use crate::reader::page::Loaded;
 
 /// Pages have at most 32 KiB in the file.
@@ -29,7 +28,7 @@ pub struct Cache {
     pub pages: Recent<usize, Loaded, PAGES>,
     pub log: Recent<usize, Loaded, LOG_PAGES>,
     pub chunks: Recent<(u8, u64), Content, CHUNKS>,
-    pub leaves: Recent<u64, Vec<u8>, 1>,
+    pub leaves: Recent<u64, Vec<u8>, 2>,
     pub decoders: Vec<Decoder>,
 }
 
@@ -58,6 +57,3 @@ impl<K: PartialEq, V, const MOST: usize> Recent<K, V, MOST> {
         self.values.insert(0, (key, value));
     }
 }
-
-/// Values of one chunk.
-pub type Values = Vec<LeafValue>;

@@ -8,8 +8,8 @@ use crate::chunk::Entry;
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::head::Head;
-use crate::index::{self, LeavesRef, PAGE_ENTRIES, Page, PageRef};
-use crate::reader::cache::{Cache, Values};
+use crate::index::{self, LeafRecord, LeavesRef, PAGE_ENTRIES, Page, PageRef};
+use crate::reader::cache::Cache;
 use crate::reader::log::Log;
 use crate::reader::{Piece, Reader};
 use crate::scan::{self, Search};
@@ -169,8 +169,8 @@ impl Reader {
         })
     }
 
-    /// The leaf values of a data chunk that has several leaves, as far as they are readable.
-    pub(super) fn leaves(&self, entry: &Entry) -> Result<Option<Values>, ImageError> {
+    /// The leaf values of a chunk of this very image that has several leaves, as far as they are readable.
+    pub(super) fn leaves(&self, entry: &Entry) -> Result<Option<LeafRecord>, ImageError> {
         let page = match &self.log {
             Some(_) => self.log_page_of(entry.offset)?,
             None => {

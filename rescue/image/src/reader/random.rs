@@ -6,7 +6,7 @@ use disk::extent::{Extent, ExtentMap};
 use disk::geometry::Geometry;
 use disk::source::{BlockSource, ReadError};
 
-use crate::chunk::{Entry, Kind};
+use crate::chunk::Entry;
 use crate::codec::Decoder;
 use crate::error::ImageError;
 use crate::reader::cache::Content;
@@ -50,7 +50,7 @@ impl Reader {
         let asked = Extent::new(at, buf.len() as u64).expect("something is asked for");
         let entry = match piece {
             Piece::Lost(_) => return Err(ReadError::Unreadable(asked)),
-            Piece::Entry(entry) if entry.kind != Kind::Data => {
+            Piece::Entry(entry) if !entry.kind.has_content() => {
                 buf.fill(0);
                 return Ok(());
             }
@@ -82,7 +82,7 @@ impl Reader {
         };
         let (mut stored, mut bytes) = (Vec::new(), Vec::new());
         self.read_stored(entry, &mut stored)?;
-        let damaged = match decoder.decode(entry, &stored, &mut bytes) {
+        let damaged = match decoder.decode(self, entry, &stored, &mut bytes) {
             Ok(_) => ExtentMap::new(),
             Err(_) => self.salvage(entry, &mut bytes)?,
         };

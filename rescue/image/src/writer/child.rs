@@ -1,15 +1,11 @@
 //! A child: what its parent has, and the parent's parents, is not stored again.
 
-use disk::extent::Extent;
-
-use crate::chunk::Kind;
-use crate::codec::Encoded;
+use crate::digest::ImageId;
 use crate::error::ImageError;
 use crate::head::{Head, Lineage};
 use crate::kin;
 use crate::manifest::Parent;
-use crate::reader::{Piece, Reader};
-use crate::states::{State, States};
+use crate::reader::Reader;
 use crate::store::Store;
 use crate::writer::Writer;
 
@@ -68,26 +64,19 @@ impl<'s> Writer<'s> {
         Ok(())
     }
 
-    /// Whether the parent has the same content in the same states. What it cannot tell is stored again.
-    pub(super) fn is_inherited(&self, extent: Extent, encoded: &Encoded) -> bool {
-        let (Some(parent), Some(Kind::Data)) = (self.parent, encoded.kind) else {
-            return false;
-        };
-        let Ok(Some(Piece::Entry(found))) = parent.piece_at(extent.start()) else {
-            return false;
-        };
-        if found.kind != Kind::Data || found.extent != extent || found.digest != encoded.digest {
-            return false;
+    /// What cells are encoded over: [`crate::codec::Encoder::encode_over`].
+    pub fn parent(&self) -> Option<&'s Reader> {
+        self.parent
+    }
+
+    /// Whether what was encoded over an image may be appended.
+    pub(super) fn has_parent(&self, over: Option<ImageId>) -> Result<(), ImageError> {
+        if over.is_some() && over == self.parent.map(Reader::id) {
+            return Ok(());
         }
-        let len = usize::try_from(extent.len()).expect("a cell is at most 16 MiB");
-        match &encoded.states {
-            None if !found.has_states() => true,
-            states => {
-                let all_kept = States::all(len, State::Kept);
-                let asked = states.as_ref().unwrap_or(&all_kept);
-                matches!(parent.states(&found), Ok(Some(known)) if known == *asked)
-            }
-        }
+        Err(ImageError::Codec(
+            "a chunk was encoded over another image".to_owned(),
+        ))
     }
 }
 

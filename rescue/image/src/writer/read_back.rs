@@ -42,7 +42,7 @@ impl Writer<'_> {
     ) -> Result<(), ImageError> {
         let mut encoded = std::mem::take(&mut self.encoded);
         let stored = encoder
-            .encode(address, content, states, &mut encoded)
+            .encode_over(self.parent, address, content, states, &mut encoded)
             .and_then(|()| self.append(&mut encoded));
         self.encoded = encoded;
         stored
@@ -143,15 +143,18 @@ impl Writer<'_> {
         if entry.kind == Kind::Inherited {
             return self.of_parent(cell, content);
         }
-        if entry.kind != Kind::Data && !entry.has_states() {
+        if !entry.kind.has_content() && !entry.has_states() {
             content.resize(len, 0);
             return Ok(States::all(len, entry.kind.state()));
         }
         let stored_len = usize::try_from(entry.end() - entry.offset).expect("at most 17 MiB");
         tool.stored.resize(stored_len, 0);
         scan::read_what_is_readable(&*tool.file, entry.offset, &mut tool.stored)?;
-        let decoded = tool.decoder.decode(entry, &tool.stored, content);
+        content.clear();
         content.resize(len, 0);
+        let decoded = tool
+            .decoder
+            .decode_of(None, self.parent, entry, &tool.stored, content);
         match decoded {
             Ok(decoded) => Ok(decoded.states.unwrap_or_else(|| nothing(content))),
             Err(_) => {
@@ -219,5 +222,5 @@ fn leaf_values(
         return Ok(Vec::new());
     }
     let body = &frame[frame::FRONT..frame.len() - 32];
-    Ok(index::leaves_of(body, entry).unwrap_or_default())
+    Ok(index::leaves_of(body, entry).unwrap_or_default().values)
 }

@@ -1,5 +1,6 @@
 //! Images that hold only what their ancestors do not.
 
+use disk::extent::ExtentMap;
 use disk::source::BlockSource;
 use image::check;
 use image::codec::Encoder;
@@ -125,6 +126,93 @@ fn every_differential_reads_with_the_full_image_alone() {
     let reader = Reader::open(&chain.store, &file(3)).unwrap();
     assert_eq!(reader.ancestors().len(), 1);
     assert!(restore(&reader).0 == chain.states[3].expected());
+}
+
+/// Sixteen leaves of noise in one chunk, all in use, and its image.
+fn one_chunk() -> (MemoryStore, Disk) {
+    let (store, len) = (MemoryStore::new(), 1 << 20);
+    let disk = Disk {
+        bytes: noise(len, 3),
+        used: ExtentMap::from(vec![extent(0, len as u64)]),
+        unreadable: ExtentMap::new(),
+    };
+    let head = head(&disk, 0).with_chunk_size(1 << 20);
+    let mut writer = Writer::create(&store, &name(0), head).unwrap();
+    disk.write(&mut writer, 1, 5);
+    writer.finish(&manifest()).unwrap();
+    (store, disk)
+}
+
+fn child_of(store: &MemoryStore, disk: &Disk, nth: usize) -> Vec<u8> {
+    let parent = Reader::open(store, &file(nth - 1)).unwrap();
+    let mut writer = Writer::create_child(store, &name(nth), head(disk, nth), &parent).unwrap();
+    disk.write(&mut writer, 1, 5);
+    writer.finish(&manifest()).unwrap();
+    let reader = Reader::open(store, &file(nth)).unwrap();
+    assert!(restore(&reader).0 == disk.expected());
+    let findings = check::all(&reader, |_| {}).unwrap();
+    assert!(findings.is_clean(), "{findings:?}");
+    store.get(&file(nth)).unwrap()
+}
+
+#[test]
+fn a_child_stores_the_leaves_that_changed_and_no_others() {
+    let (store, mut disk) = one_chunk();
+    let leaf = 64 << 10;
+    disk.bytes[5 * leaf + 77] ^= 1;
+    let first = child_of(&store, &disk, 1);
+    assert!(
+        (leaf..leaf + 4096).contains(&first.len()),
+        "{}",
+        first.len()
+    );
+    // A leaf of the parent's patch, one of the first image, and one that is zeros now.
+    disk.bytes[5 * leaf] ^= 1;
+    disk.bytes[9 * leaf] ^= 1;
+    disk.bytes[11 * leaf..12 * leaf].fill(0);
+    let second = child_of(&store, &disk, 2);
+    assert!(
+        (2 * leaf..2 * leaf + 4096).contains(&second.len()),
+        "{}",
+        second.len()
+    );
+    // Nothing but what is in use has changed.
+    disk.used.remove(extent(11 * leaf as u64, leaf as u64));
+    let third = child_of(&store, &disk, 3);
+    assert!(third.len() < 4096, "{}", third.len());
+}
+
+#[test]
+fn a_damaged_patch_costs_its_own_leaves_and_its_map_is_found_again() {
+    let (store, mut disk) = one_chunk();
+    let leaf = 64 << 10;
+    for nth in [2, 7, 8] {
+        disk.bytes[nth * leaf] ^= 1;
+    }
+    let good = child_of(&store, &disk, 1);
+    let chunk = (8..good.len())
+        .find(|at| good[*at..].starts_with(b"rescCHNK"))
+        .unwrap();
+    let mut bent = good.clone();
+    // The map of the leaves in the chunk frame.
+    bent[chunk - 8 + 40 + 64] ^= 0xFF;
+    store.put(&file(1), bent);
+    let reader = Reader::open(&store, &file(1)).unwrap();
+    let (content, lost) = restore(&reader);
+    assert!(lost.is_empty() && content == disk.bytes);
+    let mut bent = good;
+    bent[chunk + 70_000..chunk + 71_000].fill(0);
+    store.put(&file(1), bent);
+    let reader = Reader::open(&store, &file(1)).unwrap();
+    let (content, lost) = restore(&reader);
+    assert!(!lost.is_empty());
+    for nth in 0..16 {
+        let at = nth * leaf;
+        let own = [2, 7, 8].contains(&nth);
+        let is_lost = lost.contains(at as u64);
+        assert!(own || !is_lost, "leaf {nth}");
+        assert!(is_lost || content[at..at + leaf] == disk.bytes[at..at + leaf]);
+    }
 }
 
 #[test]

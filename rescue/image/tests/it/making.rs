@@ -121,7 +121,7 @@ impl Disk {
             } else {
                 let range = usize::try_from(at).unwrap()..usize::try_from(cell.end()).unwrap();
                 encoder
-                    .encode(at, &expected[range], &states, &mut encoded)
+                    .encode_over(writer.parent(), at, &expected[range], &states, &mut encoded)
                     .unwrap();
                 writer.append(&mut encoded).unwrap();
             }
@@ -180,7 +180,10 @@ pub fn restore(reader: &Reader) -> (Vec<u8>, ExtentMap) {
             Piece::Entry(entry) => entry,
         };
         reader.read_stored(&entry, &mut stored).unwrap();
-        if decoder.decode(&entry, &stored, &mut content).is_err() {
+        if decoder
+            .decode(reader, &entry, &stored, &mut content)
+            .is_err()
+        {
             for extent in reader.salvage(&entry, &mut content).unwrap().iter() {
                 lost.insert(extent);
             }

@@ -63,7 +63,9 @@ fn kinds_and_states_come_back() {
             panic!("nothing is lost")
         };
         reader.read_stored(&entry, &mut stored).unwrap();
-        let decoded = decoder.decode(&entry, &stored, &mut content).unwrap();
+        let decoded = decoder
+            .decode(&reader, &entry, &stored, &mut content)
+            .unwrap();
         assert_eq!(decoded.blemish, None);
         assert_eq!(
             decoded.states.unwrap(),
