@@ -189,6 +189,27 @@ impl Encoder {
 }
 
 impl Encoded {
+    /// A chunk as it is stored in another image, which was proven to be good.
+    pub(crate) fn repeat(
+        &mut self,
+        entry: &Entry,
+        stored: &[u8],
+        states: States,
+        leaves: Vec<LeafValue>,
+    ) {
+        self.extent = Some(entry.extent);
+        self.kind = Some(entry.kind);
+        self.digest = entry.digest;
+        self.leaves = leaves;
+        self.states = entry.has_states().then_some(states);
+        self.leaf_map = None;
+        self.over = None;
+        self.header_len = entry.header_len as usize;
+        self.stored_len = entry.stored_len as usize;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(stored);
+    }
+
     fn own_leaves(&self) -> u16 {
         let count = self.leaf_map.map_or(0, |map| map.count());
         u16::try_from(count).expect("a cell has at most 256 leaves")

@@ -51,6 +51,15 @@ pub enum ImageError {
     NotWhole {
         image: String,
     },
+    /// What cannot be read from one is not made into another.
+    Damaged {
+        image: String,
+        place: Extent,
+    },
+    /// One that has taken the place of others, as their children know it.
+    Settled {
+        image: String,
+    },
     /// More chunks than the index of an image in any order can hold.
     TooMany {
         image: String,
@@ -116,10 +125,30 @@ impl fmt::Display for ImageError {
                 f,
                 "the image has {given} of {expected} bytes and cannot be finished; this is a fault in the program, please report it"
             ),
+            ImageError::Damaged { .. } | ImageError::Settled { .. } => self.kept(f),
             ImageError::Codec(text) => write!(
                 f,
                 "compression failed: {text}; free some memory and repeat the command"
             ),
+        }
+    }
+}
+
+impl ImageError {
+    /// Those that leave an image as it is.
+    fn kept(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Damaged { image, place } => write!(
+                f,
+                "{image} is damaged in {} bytes at {} of the disk; it is kept as it is; see 'rescue check'",
+                place.len(),
+                place.start()
+            ),
+            ImageError::Settled { image } => write!(
+                f,
+                "{image} stands for other images, whose children need it as it is; make a new image"
+            ),
+            _ => Ok(()),
         }
     }
 }

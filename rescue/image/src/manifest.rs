@@ -58,6 +58,9 @@ pub struct Manifest {
     /// By name of what was hashed.
     pub digests: BTreeMap<String, String>,
     pub parent: Option<Parent>,
+    /// The images whose place it has taken: it reads as they did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stands_for: Vec<Parent>,
     pub note: Option<String>,
     pub warnings: Vec<String>,
 }

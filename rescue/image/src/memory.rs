@@ -97,6 +97,14 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn replace(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let file = self.find(from)?;
+        let mut files = lock(&self.files);
+        files.remove(from);
+        files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.find(name)?;
         lock(&self.files).remove(name);

@@ -49,6 +49,8 @@ pub struct Reader {
     generation: u8,
     parent: Option<Box<Reader>>,
     ancestors: Vec<Parent>,
+    /// Whose place it has taken.
+    stands_for: Vec<Parent>,
     kin_len: Option<u32>,
     /// Of its children and of itself, while a chain is opened.
     pages_of_chain: usize,
@@ -70,9 +72,16 @@ impl Reader {
     /// Opens the file of this name, finished or not. Where the index is damaged it is rebuilt from what is
     /// beside the chunks, and [`Reader::notes`] says so. A child needs its ancestors in the same store.
     pub fn open(store: &dyn Store, name: &str) -> Result<Reader, ImageError> {
+        let mut reader = Reader::open_alone(store, name)?;
+        let nearest = reader.read_kin()?;
+        reader.find_parent(store, nearest)?;
+        Ok(reader)
+    }
+
+    /// Without ancestors: for what it says of itself.
+    pub(crate) fn open_alone(store: &dyn Store, name: &str) -> Result<Reader, ImageError> {
         let mut reader = open::open(store.open(name)?, format!("{}/{name}", store.describe()))?;
         name.clone_into(&mut reader.file_name);
-        reader.find_parent(store)?;
         Ok(reader)
     }
 

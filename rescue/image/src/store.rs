@@ -20,6 +20,9 @@ pub trait Store: Send + Sync {
     /// Gives a finished file its final name, durably; [`StoreError::Taken`] when that exists.
     fn publish(&self, from: &str, to: &str) -> Result<(), StoreError>;
 
+    /// Gives a finished file the name of another, which goes, durably: at every moment `to` is one of the two.
+    fn replace(&self, from: &str, to: &str) -> Result<(), StoreError>;
+
     fn remove(&self, name: &str) -> Result<(), StoreError>;
 
     fn list(&self) -> Result<Vec<String>, StoreError>;

@@ -22,12 +22,12 @@ use crate::frame::{self, FrameKind};
 use crate::head::{Head, LEAD};
 use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
 use crate::newest::Place;
-use crate::reader::Reader;
 use crate::states::States;
 use crate::store::{Append, Store, StoreError};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
 use crate::{file_name, unfinished_name};
 use any_order::{Course, EARLY_PAGES};
+use child::Family;
 use read_back::ReadBack;
 
 /// A page is written at the latest after so much content: that much is done again after a crash.
@@ -42,7 +42,7 @@ pub struct Writer<'s> {
     head_len: u32,
     /// Behind the head of a child.
     kin_len: Option<u32>,
-    parent: Option<&'s Reader>,
+    family: Family<'s>,
     pages: Vec<PageRef>,
     /// Frames of all kinds in the file.
     frames: u64,
@@ -78,14 +78,14 @@ impl fmt::Debug for Writer<'_> {
 impl<'s> Writer<'s> {
     /// Begins `NAME.img.zst.unfinished`. [`StoreError::Taken`] when there is such a file or a finished image.
     pub fn create(store: &'s dyn Store, name: &str, head: Head) -> Result<Writer<'s>, ImageError> {
-        Writer::create_under(store, name, head, None)
+        Writer::create_in(store, name, head, Family::default())
     }
 
-    fn create_under(
+    fn create_in(
         store: &'s dyn Store,
         name: &str,
         head: Head,
-        parent: Option<&'s Reader>,
+        family: Family<'s>,
     ) -> Result<Writer<'s>, ImageError> {
         let finished = file_name(name);
         if store.exists(&finished)? {
@@ -101,7 +101,7 @@ impl<'s> Writer<'s> {
             name,
             store.create(&unfinished_name(name))?,
             head,
-            parent,
+            family,
         )
     }
 
@@ -110,21 +110,25 @@ impl<'s> Writer<'s> {
         name: &str,
         file: Box<dyn Append>,
         head: Head,
-        parent: Option<&'s Reader>,
+        family: Family<'s>,
     ) -> Result<Writer<'s>, ImageError> {
-        let mut writer = Writer::on(store, name, file, head);
+        let mut writer = Writer::on(store, name, file, head, family);
         let mut frame = Vec::new();
         head.build(&mut frame);
         writer.put(&LEAD)?;
         writer.head_len = writer.append_frame(&frame)?.len;
-        if let Some(parent) = parent {
-            writer.append_kin(parent)?;
-        }
+        writer.append_kin()?;
         writer.sync()?;
         Ok(writer)
     }
 
-    fn on(store: &'s dyn Store, name: &str, file: Box<dyn Append>, head: Head) -> Writer<'s> {
+    fn on(
+        store: &'s dyn Store,
+        name: &str,
+        file: Box<dyn Append>,
+        head: Head,
+        family: Family<'s>,
+    ) -> Writer<'s> {
         Writer {
             store,
             name: name.to_owned(),
@@ -132,7 +136,7 @@ impl<'s> Writer<'s> {
             head,
             head_len: 0,
             kin_len: None,
-            parent: None,
+            family,
             pages: Vec::new(),
             frames: 1,
             entries: Vec::new(),

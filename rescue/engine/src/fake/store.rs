@@ -181,6 +181,13 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    fn replace(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let file = self.shelf().files.remove(from);
+        let file = file.ok_or_else(|| self.missing(from))?;
+        self.shelf().files.insert(to.into(), file);
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         let removed = self.shelf().files.remove(name);
         removed.map(|_| ()).ok_or_else(|| self.missing(name))

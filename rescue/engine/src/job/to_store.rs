@@ -48,12 +48,8 @@ impl ToStore<'_> {
         meter: &mut Meter<'_>,
     ) -> Result<(), Stop> {
         let head = *writer.head();
-        let begun = writer.at();
         let parent = writer.parent();
-        let todo = match Extent::between(begun, head.geometry.size_bytes) {
-            Some(rest) => self.wanted.within(rest).collect(),
-            None => ExtentMap::new(),
-        };
+        let todo = self.todo(writer);
         let wanted_bytes = self.wanted.total_bytes();
         meter.begin(Step::Copy, wanted_bytes, wanted_bytes - todo.total_bytes());
         let encoders = Mutex::new(Vec::new());
@@ -103,6 +99,14 @@ impl ToStore<'_> {
         match self.trouble.is_raised() {
             true => Ok(()),
             false => free_up_to(writer, head.geometry.size_bytes).map_err(fault),
+        }
+    }
+
+    fn todo(&self, writer: &Writer<'_>) -> ExtentMap {
+        let size = writer.head().geometry.size_bytes;
+        match Extent::between(writer.at(), size) {
+            Some(rest) => self.wanted.within(rest).collect(),
+            None => ExtentMap::new(),
         }
     }
 

@@ -163,6 +163,12 @@ impl Store for DirStore {
         sync_directory(&self.dir)
     }
 
+    fn replace(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let (from, to) = (self.path(from)?, self.path(to)?);
+        std::fs::rename(&from, &to).map_err(|error| trouble(&from, "renamed", &error))?;
+        sync_directory(&self.dir)
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name)?;
         std::fs::remove_file(&path).map_err(|error| trouble(&path, "removed", &error))?;

@@ -3,51 +3,79 @@
 use disk::extent::Extent;
 
 use crate::chunk::{self, Entry, Kind};
-use crate::digest::LeafValue;
+use crate::digest::{ImageId, LeafValue};
 use crate::error::ImageError;
 use crate::file_name;
 use crate::frame;
 use crate::head::{HEAD_AT, Lineage};
 use crate::index::PAGES_LIMIT;
-use crate::kin;
+use crate::kin::{self, Kin};
 use crate::leafmap::LeafMap;
 use crate::manifest::Parent;
 use crate::reader::{Piece, Reader, open};
 use crate::store::{Store, StoreError};
 
 impl Reader {
-    /// Opens the parent of a child, its parent, and so on.
-    pub(super) fn find_parent(&mut self, store: &dyn Store) -> Result<(), ImageError> {
-        if self.head.lineage == Lineage::Full {
-            return Ok(());
-        }
+    /// Learns whose place the image has taken, and gives its nearest ancestor.
+    pub(crate) fn read_kin(&mut self) -> Result<Option<Parent>, ImageError> {
         let known = match self.head_len {
-            Some(head_len) => kin::read(&*self.file, HEAD_AT + u64::from(head_len))?,
+            Some(head_len) => Kin::read(&*self.file, HEAD_AT + u64::from(head_len))?,
             None => None,
         };
         self.kin_len = known.as_ref().map(|(_, len)| *len);
-        let ancestors = match known {
-            Some((ancestors, _)) => ancestors,
+        let told = self.manifest.as_ref().map(|story| Kin {
+            ancestors: Vec::from_iter(story.parent.clone()),
+            stands_for: story.stands_for.clone(),
+        });
+        let kin = match known {
+            Some((kin, _)) => kin,
             None => {
-                let name = &self.name;
-                let told = self
-                    .manifest
-                    .as_ref()
-                    .and_then(|story| story.parent.clone());
-                self.notes.push(format!(
-                    "{name}: what names its parent is damaged; the manifest's copy was used"
-                ));
-                Vec::from_iter(told)
+                let kin = told.unwrap_or_default();
+                if !kin.stands_for.is_empty() || self.head.lineage == Lineage::Child {
+                    let name = &self.name;
+                    self.notes.push(format!(
+                        "{name}: what names its kin is damaged; the manifest's copy was used"
+                    ));
+                }
+                kin
             }
         };
-        let Some(nearest) = ancestors.first() else {
+        self.stands_for = kin.stands_for;
+        Ok(kin.ancestors.into_iter().next())
+    }
+
+    /// Opens the parent of a child, its parent, and so on.
+    pub(super) fn find_parent(
+        &mut self,
+        store: &dyn Store,
+        nearest: Option<Parent>,
+    ) -> Result<(), ImageError> {
+        if self.head.lineage == Lineage::Full {
+            return Ok(());
+        }
+        let Some(nearest) = nearest else {
             let unknown = "nothing names it any more".to_owned();
             return Err(self.orphan("which is not known", unknown));
         };
-        let parent = self.open_parent(store, nearest)?;
-        self.ancestors = lineage(nearest, &parent);
+        let parent = self.open_parent(store, &nearest)?;
+        self.ancestors = lineage(&nearest, &parent);
         self.parent = Some(Box::new(parent));
         Ok(())
+    }
+
+    /// Whether it is this image, or has taken its place.
+    pub fn answers_to(&self, wanted: &Parent) -> bool {
+        let same = |id: ImageId, index| id == wanted.id && index == Some(wanted.index);
+        same(self.id(), self.index())
+            || self
+                .stands_for
+                .iter()
+                .any(|other| same(other.id, Some(other.index)))
+    }
+
+    /// The images whose place it has taken.
+    pub fn stands_for(&self) -> &[Parent] {
+        &self.stands_for
     }
 
     fn orphan(&self, parent: &str, what: String) -> ImageError {
@@ -70,12 +98,13 @@ impl Reader {
         };
         let mut parent = open::open(opened, format!("{}/{file}", store.describe()))?;
         parent.file_name = file;
-        if parent.id() != wanted.id {
-            return Err(self.orphan(&shown, "the image of that name is another one".to_owned()));
-        }
-        if parent.index() != Some(wanted.index) {
-            let changed = "that image has changed since, or its end is damaged".to_owned();
-            return Err(self.orphan(&shown, changed));
+        let nearest = parent.read_kin()?;
+        if !parent.answers_to(wanted) {
+            let what = match parent.id() == wanted.id {
+                true => "that image has changed since, or its end is damaged",
+                false => "the image of that name is another one",
+            };
+            return Err(self.orphan(&shown, what.to_owned()));
         }
         let same_cells = parent.head.chunk_size == self.head.chunk_size
             && parent.head.geometry.size_bytes == self.head.geometry.size_bytes;
@@ -86,7 +115,7 @@ impl Reader {
             let unfit = "that image cannot be its parent".to_owned();
             return Err(self.orphan(&shown, unfit));
         }
-        parent.find_parent(store)?;
+        parent.find_parent(store, nearest)?;
         Ok(parent)
     }
 

@@ -68,6 +68,7 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
         generation: 0,
         parent: None,
         ancestors: Vec::new(),
+        stands_for: Vec::new(),
         kin_len: None,
         pages_of_chain: 0,
         notes,

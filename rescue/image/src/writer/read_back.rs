@@ -42,7 +42,7 @@ impl Writer<'_> {
     ) -> Result<(), ImageError> {
         let mut encoded = std::mem::take(&mut self.encoded);
         let stored = encoder
-            .encode_over(self.parent, address, content, states, &mut encoded)
+            .encode_over(self.family.parent, address, content, states, &mut encoded)
             .and_then(|()| self.append(&mut encoded));
         self.encoded = encoded;
         stored
@@ -152,9 +152,9 @@ impl Writer<'_> {
         scan::read_what_is_readable(&*tool.file, entry.offset, &mut tool.stored)?;
         content.clear();
         content.resize(len, 0);
-        let decoded = tool
-            .decoder
-            .decode_of(None, self.parent, entry, &tool.stored, content);
+        let decoded =
+            tool.decoder
+                .decode_of(None, self.family.parent, entry, &tool.stored, content);
         match decoded {
             Ok(decoded) => Ok(decoded.states.unwrap_or_else(|| nothing(content))),
             Err(_) => {
@@ -178,7 +178,7 @@ impl Writer<'_> {
 impl Writer<'_> {
     /// What the parent has of a cell.
     fn of_parent(&self, cell: Extent, content: &mut Vec<u8>) -> Result<States, ImageError> {
-        let Some(parent) = self.parent else {
+        let Some(parent) = self.family.parent else {
             return Err(self.not_what_was_written());
         };
         let len = usize::try_from(cell.len()).expect("a cell is at most 16 MiB");

@@ -4,16 +4,14 @@ use disk::extent::Extent;
 
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::{HEAD_AT, Head, LEAD, Lineage, Order};
+use crate::head::{HEAD_AT, Head, LEAD, Order};
 use crate::index::{Page, PageRef};
-use crate::kin;
-use crate::manifest::Parent;
-use crate::reader::Reader;
+use crate::kin::Kin;
 use crate::scan;
 use crate::store::{ReadFile, Store, StoreError};
 use crate::writer::Writer;
 use crate::writer::any_order::Course;
-use crate::writer::child::lineage;
+use crate::writer::child::Family;
 use crate::{file_name, unfinished_name};
 
 /// The pages of an unfinished image, all of them whole.
@@ -29,14 +27,14 @@ impl<'s> Writer<'s> {
     /// says from where. `head` must describe the same disk in the same state; the image keeps its own id and
     /// chunk size ([`Writer::head`]).
     pub fn resume(store: &'s dyn Store, name: &str, head: &Head) -> Result<Writer<'s>, ImageError> {
-        Writer::resume_under(store, name, head, None)
+        Writer::resume_in(store, name, head, Family::default())
     }
 
-    pub(super) fn resume_under(
+    pub(super) fn resume_in(
         store: &'s dyn Store,
         name: &str,
         head: &Head,
-        parent: Option<&'s Reader>,
+        family: Family<'s>,
     ) -> Result<Writer<'s>, ImageError> {
         let (unfinished, finished) = (unfinished_name(name), file_name(name));
         let place = store.describe();
@@ -48,29 +46,26 @@ impl<'s> Writer<'s> {
         }
         let image = format!("{place}/{unfinished}");
         let file = store.open(&unfinished)?;
-        if is_torn_head(&*file, head, &image)? {
+        if is_torn_head(&*file, head, &family.kin(), &image)? {
             // It was created, and not even its head became durable.
             drop(file);
             head.check_size()?;
-            return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head, parent);
+            return Writer::begin(store, name, store.resume(&unfinished, 0)?, *head, family);
         }
         let begun = Begun::of(&*file, head, &image)?;
         drop(file);
-        if let Some(parent) = parent {
-            if begun.chain.pages.is_empty() && begun.kin.is_none() {
-                let file = store.resume(&unfinished, 0)?;
-                return Writer::begin(store, name, file, begun.head, Some(parent));
-            }
-            let same = begun
-                .kin
-                .as_ref()
-                .is_some_and(|(kin, _)| *kin == lineage(parent));
-            if !same || begun.head.chunk_size != parent.head().chunk_size {
-                let what = "its parent was another".to_owned();
-                return Err(ImageError::OtherSource { image, what });
-            }
+        if begun.chain.pages.is_empty() && begun.kin.is_none() && !family.kin().is_empty() {
+            let file = store.resume(&unfinished, 0)?;
+            return Writer::begin(store, name, file, begun.head, family);
         }
-        begun.go_on(store, name)
+        let none = Kin::default();
+        let same = family.fits(begun.kin.as_ref().map_or(&none, |(kin, _)| kin));
+        let parent = family.parent.map(|parent| parent.head().chunk_size);
+        if !same || parent.is_some_and(|size| size != begun.head.chunk_size) {
+            let what = "its parent was another".to_owned();
+            return Err(ImageError::OtherSource { image, what });
+        }
+        begun.go_on(store, name, family)
     }
 
     /// Goes on with a finished image, to complete what of its disk is not tried or unreadable: it loses its name and
@@ -87,8 +82,15 @@ impl<'s> Writer<'s> {
         if !whole {
             return Err(ImageError::NotWhole { image });
         }
+        if begun
+            .kin
+            .as_ref()
+            .is_some_and(|(kin, _)| !kin.stands_for.is_empty())
+        {
+            return Err(ImageError::Settled { image });
+        }
         store.publish(&finished, &unfinished)?;
-        begun.go_on(store, name)
+        begun.go_on(store, name, Family::default())
     }
 }
 
@@ -96,8 +98,8 @@ impl<'s> Writer<'s> {
 struct Begun {
     head: Head,
     head_len: u32,
-    /// Of a child: its ancestors, and the length of the frame that names them.
-    kin: Option<(Vec<Parent>, u32)>,
+    /// What stands behind the head, and the length of that frame.
+    kin: Option<(Kin, u32)>,
     chain: Chain,
 }
 
@@ -105,10 +107,7 @@ impl Begun {
     fn of(file: &dyn ReadFile, head: &Head, image: &str) -> Result<Begun, ImageError> {
         let (own, head_len) = own_head(file, image)?;
         same_source(&own, head, image)?;
-        let kin = match own.lineage {
-            Lineage::Full => None,
-            Lineage::Child => kin::read(file, HEAD_AT + u64::from(head_len))?,
-        };
+        let kin = Kin::read(file, HEAD_AT + u64::from(head_len))?;
         let behind_heads = head_len + kin.as_ref().map_or(0, |(_, len)| *len);
         let chain = last_chain(file, &own, behind_heads)?;
         Ok(Begun {
@@ -126,9 +125,14 @@ impl Begun {
         self.chain.pages.last().map_or(behind_heads, PageRef::end)
     }
 
-    fn go_on<'s>(self, store: &'s dyn Store, name: &str) -> Result<Writer<'s>, ImageError> {
+    fn go_on<'s>(
+        self,
+        store: &'s dyn Store,
+        name: &str,
+        family: Family<'s>,
+    ) -> Result<Writer<'s>, ImageError> {
         let file = store.resume(&unfinished_name(name), self.end())?;
-        let mut writer = Writer::on(store, name, file, self.head);
+        let mut writer = Writer::on(store, name, file, self.head, family);
         writer.head_len = self.head_len;
         writer.kin_len = self.kin.map(|(_, len)| len);
         writer.written = self.chain.pages.last().map_or(0, |page| page.extent.end());
@@ -144,18 +148,27 @@ impl Begun {
     }
 }
 
-/// Whether a file is shorter than a head, and the beginning of one or zeros in its place; another short file is
-/// not ours to cut.
-fn is_torn_head(file: &dyn ReadFile, head: &Head, image: &str) -> Result<bool, ImageError> {
-    let mut frame = Vec::new();
+/// Whether a file is no longer than what stands in front of the first chunk, and the beginning of that or zeros in
+/// its place; another short file is not ours to cut.
+fn is_torn_head(
+    file: &dyn ReadFile,
+    head: &Head,
+    kin: &Kin,
+    image: &str,
+) -> Result<bool, ImageError> {
+    let (mut frame, mut behind) = (Vec::new(), Vec::new());
     head.build(&mut frame);
+    if !kin.is_empty() {
+        kin.build(head.id, 0, &mut behind);
+    }
     let expected = [&LEAD, frame.as_slice()].concat();
-    if file.len() >= expected.len() as u64 {
+    if file.len() > (expected.len() + behind.len()) as u64 || own_head(file, image).is_ok() {
         return Ok(false);
     }
     let mut found = vec![0; usize::try_from(file.len().min(16)).expect("it is at most 16")];
     scan::read_what_is_readable(file, 0, &mut found)?;
-    if expected.starts_with(&found) || found.iter().all(|byte| *byte == 0) {
+    let torn = |(found, expected): (&u8, &u8)| found == expected || *found == 0;
+    if found.iter().zip(&expected).all(torn) {
         return Ok(true);
     }
     Err(ImageError::Foreign {

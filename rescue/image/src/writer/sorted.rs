@@ -14,7 +14,6 @@ use crate::reader::Reader;
 use crate::unfinished_name;
 use crate::writer::Writer;
 use crate::writer::any_order::Course;
-use crate::writer::child::lineage;
 use crate::writer::read_back::ReadBack;
 
 impl Writer<'_> {
@@ -140,10 +139,11 @@ impl Writer<'_> {
         course: &Course,
     ) -> Result<Manifest, ImageError> {
         let mut story = manifest.clone();
-        if let Some(parent) = self.parent {
-            story.in_disk_order = false;
-            story.parent = lineage(parent).into_iter().next();
-        }
+        let kin = self.family.kin();
+        story.in_disk_order &= kin.ancestors.is_empty();
+        // One that was reopened keeps the parent that its story names.
+        story.parent = kin.ancestors.into_iter().next().or(story.parent);
+        story.stands_for = kin.stands_for;
         if matches!(course, Course::Left(_)) {
             story.in_disk_order = false;
             if story.map.is_empty() {

@@ -18,20 +18,20 @@ use crate::hostile::{apply, change};
 use crate::making::{CHUNK, Disk, extent, manifest, noise, restore, rounds};
 
 /// The disk as it was at each point of a chain, and the images of these points.
-struct Chain {
-    store: MemoryStore,
-    states: Vec<Disk>,
+pub struct Chain {
+    pub store: MemoryStore,
+    pub states: Vec<Disk>,
 }
 
-fn name(nth: usize) -> String {
+pub fn name(nth: usize) -> String {
     format!("point{nth}")
 }
 
-fn file(nth: usize) -> String {
+pub fn file(nth: usize) -> String {
     format!("{}.img.zst", name(nth))
 }
 
-fn head(disk: &Disk, nth: usize) -> Head {
+pub fn head(disk: &Disk, nth: usize) -> Head {
     Head {
         id: ImageId([u8::try_from(nth).unwrap() + 1; 16]),
         fingerprint: Digest::of(&disk.bytes),
@@ -40,7 +40,7 @@ fn head(disk: &Disk, nth: usize) -> Head {
 }
 
 /// The same disk after some of it was written to.
-fn changed(disk: &Disk, seed: u64) -> Disk {
+pub fn changed(disk: &Disk, seed: u64) -> Disk {
     let mut bytes = disk.bytes.clone();
     for place in noise(8 * 4, seed).chunks(8) {
         let at = u64::from_le_bytes(place.try_into().unwrap()) % (bytes.len() as u64 - 9000);
@@ -61,9 +61,13 @@ fn changed(disk: &Disk, seed: u64) -> Disk {
 
 impl Chain {
     /// A full image and its children, each of the one before (or all of the first).
-    fn new(points: usize, differential: bool) -> Chain {
+    pub fn new(points: usize, differential: bool) -> Chain {
+        Chain::over(Disk::new(37, 4), points, differential)
+    }
+
+    pub fn over(first: Disk, points: usize, differential: bool) -> Chain {
         let store = MemoryStore::new();
-        let mut states = vec![Disk::new(37, 4)];
+        let mut states = vec![first];
         let mut writer = Writer::create(&store, &name(0), head(&states[0], 0)).unwrap();
         states[0].write(&mut writer, 1, 5);
         writer.finish(&manifest()).unwrap();

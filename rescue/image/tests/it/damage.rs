@@ -373,6 +373,9 @@ impl Store for Flaky {
     fn publish(&self, from: &str, to: &str) -> Result<(), StoreError> {
         self.store.publish(from, to)
     }
+    fn replace(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.store.replace(from, to)
+    }
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.store.remove(name)
     }

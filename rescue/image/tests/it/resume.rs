@@ -328,6 +328,9 @@ impl Store for Hiccup {
     fn publish(&self, from: &str, to: &str) -> Result<(), StoreError> {
         self.0.publish(from, to)
     }
+    fn replace(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.0.replace(from, to)
+    }
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.0.remove(name)
     }
