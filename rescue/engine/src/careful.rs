@@ -40,6 +40,8 @@ pub struct Vitals {
     pub celsius: Option<i32>,
     /// Times that the disk or its bus was reset since the job began.
     pub resets: u32,
+    /// Sectors that the drive has replaced by spare ones, ever.
+    pub reallocated: Option<u64>,
 }
 
 /// A source that knows nothing of failing disks: a regular file, or a disk in memory.

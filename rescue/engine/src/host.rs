@@ -12,6 +12,7 @@ use image::store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::careful::{CarefulSource, Plain};
+use crate::health::Health;
 use crate::identity::Identity;
 use crate::permit::{Target, WritePermit};
 use crate::request::{DiskName, Place};
@@ -26,6 +27,8 @@ pub struct Disk {
     pub transport: Transport,
     pub vendor: Option<String>,
     pub firmware: Option<String>,
+    /// What the drive itself says; `None` where it says nothing.
+    pub health: Option<Health>,
     pub geometry: Geometry,
     /// `None` where the kernel's word means nothing (USB sticks say they rotate).
     pub rotational: Option<bool>,
@@ -246,6 +249,11 @@ pub trait Host: Send + Sync {
     fn sectors_written(&self, identity: &Identity) -> Option<u64>;
 
     fn kernel_read_only(&self, identity: &Identity) -> Option<bool>;
+
+    /// What the drive says of its health now.
+    fn health(&self, _identity: &Identity) -> Option<Health> {
+        None
+    }
 
     /// Makes the kernel read the table of a written disk again.
     fn reread_table(&self, permit: &WritePermit) -> Result<(), HostError>;

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod event;
 pub mod fake;
 pub mod files;
+pub mod health;
 pub mod host;
 pub mod identity;
 pub mod inventory;

@@ -18,6 +18,8 @@ pub struct Limits {
     pub celsius: Option<i32>,
     /// Times that the disk or its bus may be reset.
     pub resets: Option<u32>,
+    /// Sectors that the drive may replace by spare ones while the job runs.
+    pub reallocated: Option<u64>,
     /// How long a disk that has gone is waited for.
     pub absence: Duration,
 }
@@ -31,6 +33,7 @@ impl Default for Limits {
             idle: None,
             celsius: None,
             resets: None,
+            reallocated: None,
             absence: Duration::from_secs(60),
         }
     }
@@ -58,6 +61,9 @@ impl fmt::Display for Limits {
         if let Some(resets) = self.resets {
             write!(f, " --max-resets {resets}")?;
         }
+        if let Some(sectors) = self.reallocated {
+            write!(f, " --max-reallocated {sectors}")?;
+        }
         if self.absence != usual.absence {
             write!(f, " --wait {}", self.absence.as_secs())?;
         }
@@ -79,11 +85,12 @@ mod tests {
             idle: Some(Duration::from_secs(600)),
             celsius: Some(60),
             resets: Some(3),
+            reallocated: Some(4),
             absence: Duration::from_secs(5),
         };
         assert_eq!(
             limits.to_string(),
-            " --scrape-all --retries 2 --max-bad-reads 9 --max-idle 10 --max-celsius 60 --max-resets 3 --wait 5"
+            " --scrape-all --retries 2 --max-bad-reads 9 --max-idle 10 --max-celsius 60 --max-resets 3 --max-reallocated 4 --wait 5"
         );
     }
 }

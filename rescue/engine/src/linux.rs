@@ -10,6 +10,7 @@ mod fingerprint;
 mod foreign;
 mod grow;
 mod hardware;
+mod health;
 mod ioctl;
 mod link;
 mod mount;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use disk::source::{BlockSink, BlockSource};
 
 use crate::careful::CarefulSource;
+use crate::health::Health;
 use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
 use crate::identity::Identity;
 use crate::linux::boot_medium::BootMedium;
@@ -279,6 +281,11 @@ impl Host for Linux {
     fn sectors_written(&self, identity: &Identity) -> Option<u64> {
         identity.file.is_none().then_some(())?;
         Sysfs::sectors_written(&find::device(self, identity).ok()?)
+    }
+
+    fn health(&self, identity: &Identity) -> Option<Health> {
+        identity.file.is_none().then_some(())?;
+        health::of(&find::device(self, identity).ok()?)
     }
 
     fn kernel_read_only(&self, identity: &Identity) -> Option<bool> {

@@ -161,8 +161,9 @@ fn only_an_approved_plan_issues_permits() {
 /// Lower floors first; a module uses its own floor and those below.
 const FLOORS: &[&[&str]] = &[
     &[
-        "host", "permit", "map", "report", "identity", "event", "state", "mapfile", "request",
-        "files", "clock", "unlock", "limits", "journal", "careful", "passes", "new_file",
+        "health", "host", "permit", "map", "report", "identity", "event", "state", "mapfile",
+        "request", "files", "clock", "unlock", "limits", "journal", "careful", "passes",
+        "new_file",
     ],
     &[
         "plan",

@@ -45,7 +45,7 @@ pub struct Manifest {
     /// everything else is finished, or used by nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub map: Vec<MapPiece>,
-    /// Whole report of the disk's health, as the program found it.
+    /// What the disk said of its own health when the plan was made, and when the image was finished.
     pub smart_before: Option<Value>,
     pub smart_after: Option<Value>,
     /// RFC 3339, UTC.

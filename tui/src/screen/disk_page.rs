@@ -250,6 +250,9 @@ pub fn warnings(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>>
     if disk.read_only {
         sentences.push("it is write-protected".to_owned());
     }
+    if let Some(health) = disk.health.as_ref().filter(|health| health.is_suspect()) {
+        sentences.push(format!("it says of its health: {health}"));
+    }
     sentences.extend(disk.uses.iter().map(ToString::to_string));
     if let Ok(layout) = &disk.layout {
         sentences.extend(notes(layout).cloned());
@@ -323,6 +326,12 @@ fn facts(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
             ),
         ),
         ("Kind", rotates.into()),
+        (
+            "Health",
+            disk.health
+                .as_ref()
+                .map_or_else(unknown, ToString::to_string),
+        ),
         ("Partition table", table),
         ("Seen here as", disk.path.display().to_string()),
     ];

@@ -129,6 +129,7 @@ fn bare(model: &str, serial: &str, size_bytes: u64, path: &str) -> Disk {
         transport: Transport::Other,
         vendor: None,
         firmware: None,
+        health: None,
         geometry,
         rotational: None,
         read_only: false,

@@ -82,6 +82,9 @@ fn shown(disk: &Disk) -> String {
     for system in &disk.systems {
         let _ = writeln!(text, "    holds {system}");
     }
+    if let Some(health) = &disk.health {
+        let _ = writeln!(text, "    health: {health}");
+    }
     for used in &disk.uses {
         let _ = writeln!(text, "    in use: {used}");
     }

@@ -27,6 +27,9 @@ pub struct LimitWords {
     /// Stops when the disk or its bus was reset so many times
     #[arg(long, value_name = "N")]
     max_resets: Option<u32>,
+    /// Stops when the drive has replaced so many sectors since the job began, by its own count
+    #[arg(long, value_name = "N")]
+    max_reallocated: Option<u64>,
     /// How long a disk that has gone is waited for
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u32,
@@ -46,6 +49,7 @@ impl LimitWords {
                 .map(|m| Duration::from_secs(60 * u64::from(m))),
             celsius: self.max_celsius,
             resets: self.max_resets,
+            reallocated: self.max_reallocated,
             absence: Duration::from_secs(u64::from(self.wait)),
         }
     }

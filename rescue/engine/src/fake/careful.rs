@@ -100,6 +100,7 @@ impl CarefulSource for Careful {
         Vitals {
             celsius: None,
             resets: self.resets.load(Ordering::Relaxed),
+            reallocated: None,
         }
     }
 }

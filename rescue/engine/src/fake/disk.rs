@@ -96,6 +96,7 @@ impl FakeDisk {
             transport,
             vendor: None,
             firmware: None,
+            health: None,
             geometry: Geometry::of_file(identity.size_bytes),
             rotational: None,
             read_only: false,

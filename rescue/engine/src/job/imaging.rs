@@ -24,6 +24,7 @@ use super::to_store::ToStore;
 use super::trouble::Trouble;
 use crate::clock;
 use crate::event::Step;
+use crate::health::Health;
 use crate::host::Disk;
 use crate::map::Map;
 use crate::plan::fingerprint;
@@ -192,6 +193,8 @@ impl Job<'_> {
             level: options.level,
             used_bytes: self.plan.used_bytes,
             unreadable: unreadable.into(),
+            smart_before: told(disk.health.clone()),
+            smart_after: told(self.host.health(identity)),
             note: options.note.clone(),
             warnings: self.plan.warnings.clone(),
             ..manifest
@@ -244,6 +247,10 @@ impl Job<'_> {
             _ => Some(format!("{store}/{}", unfinished_name(name)).into()),
         }
     }
+}
+
+fn told(health: Option<Health>) -> Option<serde_json::Value> {
+    health.and_then(|health| serde_json::to_value(health).ok())
 }
 
 pub fn random_id() -> Result<ImageId, String> {

@@ -13,13 +13,18 @@ use disk::extent::Extent;
 use disk::geometry::Geometry;
 
 use crate::careful::{CarefulSource, Vitals};
+use crate::health::Health;
 use crate::host::HostError;
 use crate::identity::Identity;
 use crate::linux::Linux;
+use crate::linux::health;
 use crate::linux::link::{End, Link, Way, is_gone};
 use crate::linux::settings::Settings;
 use crate::linux::sysfs::SysDisk;
 use crate::passes::{Answer, Errors, Patience};
+
+/// Between two questions for the drive's counters.
+const FEEL_EVERY: Duration = Duration::from_secs(300);
 
 pub struct CarefulDisk {
     linux: Linux,
@@ -34,6 +39,8 @@ struct Attached {
     // Dropped first: it needs the device as it was.
     settings: Settings,
     link: Link,
+    /// What the drive said of its health, and when.
+    felt: Option<(Instant, Health)>,
 }
 
 pub fn open(
@@ -55,7 +62,27 @@ pub fn open(
 fn attach(linux: &Linux, identity: &Identity, absence: Duration) -> Result<Attached, HostError> {
     let link = Link::wait(linux, identity, absence)?;
     let settings = Settings::make(&link, linux.sysfs().root());
-    Ok(Attached { settings, link })
+    Ok(Attached {
+        settings,
+        link,
+        felt: None,
+    })
+}
+
+impl Attached {
+    /// Its counters, as they were a few minutes ago at most: asking is a command of its own.
+    fn feel(&mut self) -> Health {
+        if let Some((when, health)) = &self.felt
+            && when.elapsed() < FEEL_EVERY
+        {
+            return health.clone();
+        }
+        let health = self.link.disk.as_ref().and_then(health::of);
+        let (_, health) = self
+            .felt
+            .insert((Instant::now(), health.unwrap_or_default()));
+        health.clone()
+    }
 }
 
 impl CarefulDisk {
@@ -108,7 +135,7 @@ impl CarefulSource for CarefulDisk {
         let begun = Instant::now();
         let mut came_back = false;
         loop {
-            let Attached { settings, link } = &mut *attached;
+            let Attached { settings, link, .. } = &mut *attached;
             let millis = settings.wait_as_long_as(patience, &link.node.file);
             let end = match link.read(extent, buf, millis) {
                 Ok(End::Path { .. } | End::Reset { .. }) if link.node.is_gone() => End::Gone,
@@ -151,10 +178,13 @@ impl CarefulSource for CarefulDisk {
     }
 
     fn vitals(&self) -> Vitals {
-        let attached = self.attached();
+        let mut attached = self.attached();
+        let health = attached.feel();
+        let sensor = attached.link.disk.as_ref().and_then(celsius);
         Vitals {
-            celsius: attached.link.disk.as_ref().and_then(celsius),
+            celsius: sensor.or(health.celsius),
             resets: self.resets.load(Ordering::Relaxed),
+            reallocated: health.reallocated,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::inventory;
 use crate::linux::Linux;
 use crate::linux::fingerprint;
 use crate::linux::foreign;
+use crate::linux::health;
 use crate::linux::node::{Access, Node, open_trouble};
 use crate::linux::probe::{Probed, probe, probe_source};
 use crate::linux::protect::{self, Hardware};
@@ -206,6 +207,7 @@ fn look_at(linux: &Linux, disk: &SysDisk, uses: &Uses) -> Result<Disk, HostError
         transport: disk.hardware.transport,
         vendor: disk.hardware.vendor.clone(),
         firmware: disk.hardware.firmware.clone(),
+        health: health::of(disk),
         geometry: geometry.unwrap_or(disk.geometry),
         rotational: disk.rotational,
         read_only,
@@ -260,6 +262,7 @@ fn file(linux: &Linux, path: &Path, uses: &Uses, devices: &[SysDisk]) -> Result<
         transport: Transport::File,
         vendor: None,
         firmware: None,
+        health: None,
         geometry,
         rotational: None,
         read_only: nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_err(),

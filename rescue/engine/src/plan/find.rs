@@ -184,6 +184,11 @@ impl<'a> Survey<'a> {
                 uses: disk.uses.clone(),
             });
         }
+        if let Some(health) = disk.health.as_ref().filter(|health| health.is_suspect()) {
+            self.warnings.push(format!(
+                "{title} says of its health: {health}; what is written to it may not last, better take another disk"
+            ));
+        }
         if disk.read_only {
             self.refuse(Refusal::ReadOnly { disk: title });
         }
@@ -202,6 +207,12 @@ impl<'a> Survey<'a> {
 
     /// What a user should know of a source.
     fn warn_of(&mut self, disk: &Disk) {
+        if let Some(health) = disk.health.as_ref().filter(|health| health.is_suspect()) {
+            self.warnings.push(format!(
+                "{} says of its health: {health}; it is read with care, do not use it for anything else",
+                disk.title()
+            ));
+        }
         for used in &disk.uses {
             self.warnings.push(match used {
                 Use::Mounted {

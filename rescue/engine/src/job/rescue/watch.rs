@@ -24,6 +24,8 @@ pub struct Watch {
     told: Option<Instant>,
     felt: Option<Instant>,
     vitals: Vitals,
+    /// What the drive counted before the first read.
+    reallocated: Option<u64>,
     /// When something was gained last.
     gained: Instant,
     finished: u64,
@@ -40,6 +42,7 @@ impl Watch {
             told: None,
             felt: None,
             vitals: Vitals::default(),
+            reallocated: None,
             gained: Instant::now(),
             finished,
             minute: VecDeque::from([(Instant::now(), finished)]),
@@ -52,6 +55,7 @@ impl Watch {
         if self.felt.is_none_or(|felt| now - felt >= VITALS_EVERY) {
             self.felt = Some(now);
             self.vitals = feel();
+            self.reallocated = self.reallocated.or(self.vitals.reallocated);
         }
         let finished = passes.account().finished;
         if finished > self.finished {
@@ -80,6 +84,13 @@ impl Watch {
                 "the disk has {celsius} degrees, more than {most}; let it cool down, the same command goes on"
             ));
         }
+        if let (Some(most), Some(since @ 1..)) = (limits.reallocated, self.worn())
+            && since >= most
+        {
+            return Some(format!(
+                "the drive has replaced {since} sectors since the job began, {most} were allowed; the same command goes on"
+            ));
+        }
         let resets = limits.resets.filter(|most| self.vitals.resets >= *most);
         resets.map(|_| {
             format!(
@@ -87,6 +98,11 @@ impl Watch {
                 self.vitals.resets
             )
         })
+    }
+
+    /// Sectors that the drive replaced since the job began.
+    fn worn(&self) -> Option<u64> {
+        self.vitals.reallocated?.checked_sub(self.reallocated?)
     }
 
     /// Now and then, and whenever the job is paused or goes on.
@@ -180,4 +196,48 @@ fn picture(map: &Map, wanted: &ExtentMap) -> String {
         }
     }
     String::from_utf8(letters).expect("they are letters")
+}
+
+#[cfg(test)]
+mod tests {
+    use disk::geometry::Geometry;
+
+    use super::*;
+    use crate::passes::{Classes, Habits};
+
+    #[test]
+    fn sectors_that_a_drive_replaces_while_it_is_read_are_counted_from_its_first_word_on() {
+        let size = 1 << 20;
+        let classes = Classes {
+            used: ExtentMap::whole(size),
+            ..Classes::default()
+        };
+        let passes = Passes::new(
+            Geometry::of_file(size),
+            classes,
+            Map::new(size),
+            Habits::default(),
+        );
+        let limits = Limits {
+            reallocated: Some(3),
+            ..Limits::default()
+        };
+        let mut watch = Watch::new(limits, Duration::ZERO, &passes);
+        let mut look = |reallocated| {
+            watch.felt = None;
+            watch.look(&passes, || Vitals {
+                reallocated,
+                ..Vitals::default()
+            })
+        };
+        // What was replaced before is no reason to stop.
+        assert_eq!(look(Some(40)), None);
+        assert_eq!(look(Some(42)), None);
+        assert_eq!(look(None), None);
+        let stopped = look(Some(43)).unwrap();
+        assert!(
+            stopped.starts_with("the drive has replaced 3 sectors"),
+            "{stopped}"
+        );
+    }
 }
