@@ -13,6 +13,8 @@ use crate::tests::data::{Data, Kind};
 use crate::tests::grow::{job, wait_for_disks};
 use crate::tests::system::{SWITCHED_OFF_WITHIN, store};
 
+/// How long the source is away when it comes back in time.
+const ABSENT: Duration = Duration::from_secs(4);
 const WITHIN: Duration = Duration::from_secs(300);
 const IMAGE: &str = "rescue image serial:PULLED-0001 label:STORE --name pulled";
 /// Part of the disk is in the unfinished file by then.
@@ -31,11 +33,25 @@ pub fn source_pulled_while_it_is_imaged(lab: &Lab) -> Outcome {
     let mut shell = running.shell()?;
     wait_for_disks(&mut shell, &["PULLED-0001", "STORE-0002", "TARGET-7A21"])?;
 
-    shell.run(&format!(
-        "({IMAGE}; echo ENDED $?) >/tmp/said 2>&1 </dev/null & true"
-    ))?;
-    wait_until_written(&mut shell)?;
+    // Connected again while the job waits for it: the job goes on.
+    begin(&mut shell, "")?;
+    wait_until_written(&mut shell, SOME_KIB)?;
     running.qmp.unplug(&Drive::id(0))?;
+    sleep(ABSENT);
+    running
+        .qmp
+        .plug_usb("again", &source.disk, &source.serial)?;
+    let said = shell.until("cat /tmp/said", "ENDED", WITHIN)?;
+    ensure(said.contains("ENDED 0"), || {
+        format!("the job whose source came back said: {said}")
+    })?;
+
+    // Not connected again: a sentence, and the same command goes on later.
+    shell.run("rm /tmp/said")?;
+    let before = written_kib(&mut shell)?;
+    begin(&mut shell, "2 --wait 3")?;
+    wait_until_written(&mut shell, before + SOME_KIB)?;
+    running.qmp.unplug("again")?;
     let said = shell.until("cat /tmp/said", "ENDED", WITHIN)?;
     let sentence = said.lines().find(|line| line.starts_with("failed: "));
     let good = sentence.is_some_and(|line| {
@@ -48,12 +64,18 @@ pub fn source_pulled_while_it_is_imaged(lab: &Lab) -> Outcome {
 
     running
         .qmp
-        .plug_usb("again", &source.disk, &source.serial)?;
+        .plug_usb("third", &source.disk, &source.serial)?;
     wait_for_disks(&mut shell, &["PULLED-0001"])?;
-    job(&mut shell, IMAGE)?;
+    job(&mut shell, &format!("{IMAGE}2"))?;
+    for image in ["pulled", "pulled2"] {
+        job(
+            &mut shell,
+            &format!("rescue check label:STORE/{image}.img.zst"),
+        )?;
+    }
     job(
         &mut shell,
-        "rescue restore label:STORE/pulled.img.zst serial:TARGET-7A21 --approve 7A21",
+        "rescue restore label:STORE/pulled2.img.zst serial:TARGET-7A21 --approve 7A21",
     )?;
     shell.leave("poweroff")?;
     running.ended(SWITCHED_OFF_WITHIN)?;
@@ -61,12 +83,22 @@ pub fn source_pulled_while_it_is_imaged(lab: &Lab) -> Outcome {
     source.assert_equal(&target)
 }
 
+fn begin(shell: &mut Shell, more: &str) -> Outcome {
+    shell.run(&format!(
+        "({IMAGE}{more}; echo ENDED $?) >/tmp/said 2>&1 </dev/null & true"
+    ))?;
+    Ok(())
+}
+
 /// Linux' Documentation/block/stat.rst: the seventh number is the sectors written.
-fn wait_until_written(shell: &mut Shell) -> Outcome {
+fn written_kib(shell: &mut Shell) -> Result<u64, Failure> {
+    let sectors = shell.run("awk '{ print $7 }' /sys/block/nvme0n1/stat")?;
+    Ok(sectors.parse::<u64>().unwrap_or_default() / 2)
+}
+
+fn wait_until_written(shell: &mut Shell, kib: u64) -> Outcome {
     for _ in 0..240 {
-        let sectors = shell.run("awk '{ print $7 }' /sys/block/nvme0n1/stat")?;
-        let kib = sectors.parse::<u64>().unwrap_or_default() / 2;
-        if kib > SOME_KIB {
+        if written_kib(shell)? > kib {
             return Ok(());
         }
         let said = shell.run("cat /tmp/said")?;
