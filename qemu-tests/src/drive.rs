@@ -28,6 +28,8 @@ pub struct Drive {
     /// Only on NVMe, USB and virtio can it be 4096.
     pub sector_bytes: u32,
     pub boots: bool,
+    /// Sectors of 512 bytes that cannot be read.
+    pub bad: Vec<u64>,
 }
 
 impl Drive {
@@ -39,6 +41,7 @@ impl Drive {
             access: Access::ReadWrite,
             sector_bytes: 512,
             boots: false,
+            bad: Vec::new(),
         }
     }
 
@@ -62,6 +65,12 @@ impl Drive {
         self
     }
 
+    #[must_use]
+    pub fn bad(mut self, sectors: &[u64]) -> Self {
+        self.bad = sectors.to_vec();
+        self
+    }
+
     /// The device's name on QEMU's control line, for `unplug`.
     pub fn id(at: usize) -> String {
         format!("dev{at}")
@@ -69,10 +78,18 @@ impl Drive {
 
     /// QEMU's words for the drive that stands at `at` in the machine's list.
     pub fn arguments(&self, at: usize) -> Vec<String> {
-        let mut node = format!(
-            "if=none,id=drive{at},format=raw,file={}",
-            self.file.display()
-        );
+        let file = self.file.display();
+        let mut node = format!("if=none,id=drive{at},format=raw,");
+        match self.bad.is_empty() {
+            true => node.push_str(&format!("file={file}")),
+            false => node.push_str(&format!("file.driver=blkdebug,file.image.filename={file}")),
+        }
+        for (n, sector) in self.bad.iter().enumerate() {
+            let rule = format!("file.inject-error.{n}");
+            node.push_str(&format!(
+                ",{rule}.event=read_aio,{rule}.errno=5,{rule}.sector={sector}"
+            ));
+        }
         match self.access {
             Access::ReadOnly => node.push_str(",readonly=on"),
             // A test's disks need not outlive the host.

@@ -40,7 +40,7 @@ impl Image {
             vmlinuz: self.vmlinuz.clone(),
             initramfs: self.initramfs.clone(),
             line: format!(
-                "quiet loglevel=3 panic=-1 nvme_core.max_retries=1 console=ttyS0,115200 console=tty0 {line}"
+                "quiet loglevel=3 panic=-1 nvme_core.max_retries=0 console=ttyS0,115200 console=tty0 {line}"
             ),
         }
     }

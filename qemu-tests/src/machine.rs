@@ -253,6 +253,15 @@ impl Running {
         }
     }
 
+    /// What QEMU itself said so far: its warnings, and the events that were asked for with `-trace`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Outcome<String> {
+        let log = self.folder.join("qemu.log");
+        fs::read_to_string(&log).doing(log.display())
+    }
+
     /// The guest's shell.
     ///
     /// # Errors

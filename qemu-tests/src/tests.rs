@@ -4,6 +4,7 @@ mod boot;
 mod consoles;
 mod data;
 mod disks;
+mod failing;
 mod grow;
 mod jobs;
 mod memory;
@@ -11,6 +12,7 @@ mod power_cut;
 mod pulled;
 mod screens;
 mod system;
+mod touches;
 mod volumes;
 
 use crate::runner::{Test, When};
@@ -56,6 +58,10 @@ pub const TESTS: &[Test] = &[
     always(
         "what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image",
         volumes::what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image,
+    ),
+    always(
+        "no_bad_sector_is_touched_more_than_twice",
+        failing::no_bad_sector_is_touched_more_than_twice,
     ),
     always(
         "clone_grows_the_last_ext4_partition",

@@ -298,6 +298,8 @@ fn facts(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
         Some(false) => "solid state",
         None => "not told by the disk",
     };
+    let health = disk.health.as_ref().map(ToString::to_string);
+    let health = health.unwrap_or_else(unknown);
     let rows = [
         ("Model", identity.model.clone().unwrap_or_else(unknown)),
         (
@@ -326,12 +328,7 @@ fn facts(disk: &Disk, theme: Theme, columns: usize) -> Vec<Line<'static>> {
             ),
         ),
         ("Kind", rotates.into()),
-        (
-            "Health",
-            disk.health
-                .as_ref()
-                .map_or_else(unknown, ToString::to_string),
-        ),
+        ("Health", health),
         ("Partition table", table),
         ("Seen here as", disk.path.display().to_string()),
     ];

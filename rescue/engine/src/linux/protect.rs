@@ -1,6 +1,6 @@
 //! The kernel's read-only flag on disks: what is not meant to be written cannot be, by anybody.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use crate::host::{HostError, Protection, Use};
@@ -45,7 +45,30 @@ pub fn set(disk: &SysDisk, on: bool) -> Result<(), HostError> {
         let device = open(node).map_err(|error| trouble(disk, error))?;
         ioctl::set_read_only(&device, on).map_err(|errno| trouble(disk, errno))?;
     }
+    let repeats = if on { Repeats::None } else { Repeats::AsUsual };
+    repeat_commands(disk, repeats);
     Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Repeats {
+    None,
+    AsUsual,
+}
+
+/// What the SCSI disk driver does with a command that was aborted. A bad sector of a disk that is only read is not
+/// to be asked for six times; whoever writes is served better by the driver's own patience.
+fn repeat_commands(disk: &SysDisk, repeats: Repeats) {
+    // `SD_MAX_RETRIES` of drivers/scsi/sd.h.
+    let value = match repeats {
+        Repeats::None => "0",
+        Repeats::AsUsual => "5",
+    };
+    let found = fs::read_dir(disk.syspath.join("device/scsi_disk"));
+    for entry in found.into_iter().flatten().flatten() {
+        // What is no SCSI disk has none, and a kernel before 5.11 cannot be told.
+        let _ = fs::write(entry.path().join("max_retries"), value);
+    }
 }
 
 /// Sets the flag where it is not set yet and nobody uses the disk, until the guard is dropped. A system that is

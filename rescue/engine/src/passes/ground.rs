@@ -36,6 +36,7 @@ pub struct End {
 pub struct Ground {
     size: u64,
     sector: u64,
+    /// As the last one that was of the medium.
     errors: Errors,
     /// Whole sectors, disjoint.
     classes: [ExtentMap; 4],
@@ -267,10 +268,13 @@ impl Ground {
                 took,
             };
         };
-        let told = answer.bad.filter(|_| !answer.path_error);
-        let told = told.and_then(|bad| bad.aligned_out(self.sector, self.size));
-        let told = told.and_then(|bad| bad.intersect(rest));
-        let error = match told {
+        let named = self.named(rest, answer);
+        self.errors = match named {
+            Some(_) => Errors::Exact,
+            None if answer.path_error || rest.len() <= self.sector => self.errors,
+            None => Errors::Somewhere,
+        };
+        let error = match named {
             Some(bad) => {
                 self.set(bad, Status::Bad);
                 bad
@@ -289,6 +293,13 @@ impl Ground {
             slow: false,
             took,
         }
+    }
+
+    /// The bad place, where the error names it.
+    fn named(&self, rest: Extent, answer: &Answer) -> Option<Extent> {
+        let told = answer.bad.filter(|_| !answer.path_error)?;
+        let told = told.aligned_out(self.sector, self.size);
+        told.and_then(|bad| bad.intersect(rest))
     }
 
     /// An error that is not of the medium says nothing of a sector, unless it is the same sector each time.
