@@ -44,6 +44,16 @@ pub fn every_bus_on_384_mib(lab: &Lab) -> Outcome {
             format!("the inventory has no {transport} disk {serial}: {listed}")
         })?;
     }
+    // QEMU's SATA disk has SMART, its NVMe drive the health log; the others tell nothing.
+    let health: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("health: "))
+        .collect();
+    let good = |line: &&str| line.starts_with("good, ");
+    ensure(health.len() == 2 && health.iter().all(good), || {
+        format!("two drives tell of their health: {health:?} in {listed}")
+    })?;
+    println!("  health: {}", health.join("; "));
     let writable = shell.run(
         "for d in /sys/block/*; do [ -e $d/device ] && [ $(cat $d/ro) = 0 ] && echo $d; done; true",
     )?;

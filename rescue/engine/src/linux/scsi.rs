@@ -83,6 +83,7 @@ pub fn ata(
     let end = ioctl::scsi(device, &command, data, millis)?;
     let status = AtaStatus::of(&end.sense);
     Ok(match (end.host_status, end.status) {
+        (0, 0) if end.missing > 0 => None,
         (0, 0) => Some(status.unwrap_or(AtaStatus {
             status: 0x50,
             count: 0,
@@ -93,21 +94,22 @@ pub fn ata(
     })
 }
 
-/// ATA PASS-THROUGH(16) that asks for the registers afterwards.
+/// ATA PASS-THROUGH(16). It asks for the registers afterwards where nothing else comes back: they come as an error of
+/// a command that had none, and with data some adapters make a failure of that.
 fn pass_through(ata: Ata, data: &ScsiData<'_>) -> [u8; 16] {
     // Check condition wanted; length in the count, in blocks; its direction.
     const REGISTERS: u8 = 0x20;
     const BLOCKS_IN_COUNT: u8 = 0x06;
     const FROM_DRIVE: u8 = 0x08;
     let (protocol, flags) = match data {
-        ScsiData::None => (3, 0),
+        ScsiData::None => (3, REGISTERS),
         ScsiData::In(_) => (4, BLOCKS_IN_COUNT | FROM_DRIVE),
-        ScsiData::Out(_) => (5, BLOCKS_IN_COUNT),
+        ScsiData::Out(_) => (5, BLOCKS_IN_COUNT | REGISTERS),
     };
     let mut command = [0; 16];
     command[0] = 0x85;
     command[1] = protocol << 1;
-    command[2] = flags | REGISTERS;
+    command[2] = flags;
     command[4] = ata.features;
     command[6] = ata.count;
     command[8] = ata.lba[0];
@@ -147,7 +149,7 @@ mod tests {
         let command = pass_through(identify, &ScsiData::In(&mut [0; 512]));
         assert_eq!(
             command,
-            [0x85, 8, 0x2E, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xEC, 0]
+            [0x85, 8, 0x0E, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xEC, 0]
         );
     }
 
