@@ -13,6 +13,7 @@ mod f2fs;
 mod fat;
 mod gather;
 mod hfsplus;
+mod jfs;
 mod locked;
 mod look;
 mod named;
@@ -153,6 +154,7 @@ pub const READERS: &[Reader] = &[
     hfsplus::READER,
     apfs::READER,
     reiserfs::READER,
+    jfs::READER,
     swap::READER,
     named::READER,
     locked::SECOND,
@@ -182,6 +184,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "hfsplus" => "hfsplus",
         "apfs" => "apfs",
         "reiserfs" => "reiserfs",
+        "jfs" => "jfs",
         "swap" | "swsuspend" => "swap",
         _ => return None,
     };

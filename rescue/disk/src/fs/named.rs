@@ -56,13 +56,6 @@ const KNOWN: &[Known] = &[
     ),
     known("ReFS", 3, b"ReFS\0\0\0\0", None, None),
     known(
-        "jfs",
-        32 << 10,
-        b"JFS1",
-        Some((32 << 10) + 136),
-        Some(((32 << 10) + 152, 16)),
-    ),
-    known(
         "reiser4",
         64 << 10,
         b"ReIsEr4",

@@ -29,6 +29,7 @@ const CLAIMED: &[&str] = &[
     "hfsplus",
     "apfs",
     "reiserfs",
+    "jfs",
     "swap",
     "swsuspend",
     "crypto_LUKS",

@@ -66,7 +66,7 @@ pub fn images() -> Vec<Verdict> {
             "",
         ),
         ("mkapfs", 140 * MIB, &["-L", "obst"], "apfsprogs", ""),
-        // No reference maps it in Debian: tests of its own hold the map against reiserfsprogs.
+        // No reference maps them in Debian: tests of their own hold the maps against reiserfsprogs and jfsutils.
         (
             "mkreiserfs",
             64 * MIB,
@@ -74,6 +74,7 @@ pub fn images() -> Vec<Verdict> {
             "reiserfsprogs",
             "",
         ),
+        ("mkfs.jfs", 64 * MIB, &["-q", "-L", "eiche"], "jfsutils", ""),
         (
             "mkswap",
             16 * MIB,

@@ -7,10 +7,10 @@ use disk::geometry::Geometry;
 use disk::source::{BlockSource, ReadError};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 
-use crate::kernel::{blocks_of, kept};
+use crate::kernel::blocks_of;
 use crate::made::cases;
 use crate::sparse::Sparse;
-use crate::{MIB, SUPERBLOCK, number_at, peak, reader};
+use crate::{MIB, SUPERBLOCK, kept, number_at, peak, reader};
 
 const MEMORY_LIMIT: usize = 64 << 20;
 

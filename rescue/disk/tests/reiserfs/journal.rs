@@ -3,9 +3,9 @@
 use disk::extent::ExtentMap;
 use disk::fs::{Basis, State};
 
-use crate::kernel::{assert_files, by_grub, copy, kept, number_at, restored, text};
+use crate::kernel::{assert_files, by_grub, copy, number_at, restored, text};
 use crate::made::{read_at, run_any, write_at};
-use crate::{PACKAGE, SUPERBLOCK, dumped, map, read, why_whole};
+use crate::{PACKAGE, SUPERBLOCK, dumped, kept, map, read, why_whole};
 
 /// After reiserfsck replayed it.
 fn replayed(file: &tempfile::NamedTempFile) -> tempfile::NamedTempFile {

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod journal;
+#[path = "../kernel/mod.rs"]
 mod kernel;
 #[path = "../made/mod.rs"]
 mod made;
@@ -14,7 +15,7 @@ mod sparse;
 
 use disk::extent::{Extent, ExtentMap};
 use disk::fs::{Basis, Filesystem, READERS, Reader, State, Used};
-use kernel::{assert_files, blocks_of, copy, kept, number_at, restored};
+use kernel::{assert_files, blocks_of, copy, kept_in, number_at, restored};
 use made::{blank, open, run, run_any, write_at};
 use tempfile::NamedTempFile;
 
@@ -24,6 +25,10 @@ const SUPERBLOCK: u64 = 64 << 10;
 
 fn reader() -> &'static Reader {
     READERS.iter().find(|r| r.name == "reiserfs").unwrap()
+}
+
+fn kept(name: &str) -> NamedTempFile {
+    kept_in("reiserfs", name)
 }
 
 fn read(file: &NamedTempFile) -> Filesystem {

@@ -1,4 +1,9 @@
-//! Filesystems that a Linux kernel filled: `made.sh` made them, they are kept beside the tests.
+//! Filesystems that a Linux kernel filled: the `made.sh` of a test's folder made them, they are kept beside it.
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    reason = "each test binary uses its own share"
+)]
 
 use std::fs::File;
 use std::io::Write;
@@ -10,9 +15,9 @@ use crate::made::{blank, read_at, run, run_any, write_at};
 
 const PIECE: usize = 64 << 10;
 
-/// The image of this name, with holes for its zeros.
-pub fn kept(name: &str) -> NamedTempFile {
-    let path = format!("{}/tests/reiserfs/{name}.zst", env!("CARGO_MANIFEST_DIR"));
+/// The image of this name in a test's folder, with holes for its zeros.
+pub fn kept_in(folder: &str, name: &str) -> NamedTempFile {
+    let path = format!("{}/tests/{folder}/{name}.zst", env!("CARGO_MANIFEST_DIR"));
     let packed = File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let bytes = zstd::decode_all(packed).unwrap();
     let file = blank(bytes.len() as u64);
