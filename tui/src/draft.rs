@@ -40,7 +40,10 @@ impl Task {
             Action::Verify { .. } => Task::Verify,
             Action::Check { .. } => Task::Check,
             Action::Extract { .. } => Task::Extract,
-            Action::Serve { .. } | Action::Export { .. } => Task::Words,
+            Action::Serve { .. }
+            | Action::Export { .. }
+            | Action::Merge { .. }
+            | Action::Prune { .. } => Task::Words,
         }
     }
 }

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod cp;
 mod disks;
+mod images;
 mod info;
 mod job;
 mod keys;
@@ -21,7 +22,7 @@ use engine::request::{DiskName, Origin, Unlock};
 use engine::unlock::{self, Trouble};
 use serde::Serialize;
 
-use crate::words::{Command, KeyWords};
+use crate::words::{Command, ExportWords, KeyWords};
 use crate::{Exit, Streams};
 
 pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
@@ -36,9 +37,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         Command::Image(w) | Command::Import(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
         }),
-        Command::Export(w) => unlocking(&w.keys, streams, |unlock, streams| {
-            job::run_without_consent(w.request(unlock), &w.output, streams)
-        }),
+        Command::Export(w) => exported(&w, streams),
         Command::Restore(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
         }),
@@ -76,12 +75,21 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         }),
         Command::Check { image, output } => check::run(image, &output, streams),
         Command::Serve(w) => job::run_without_consent(w.request(), &w.output, streams),
+        Command::Images { store, output } => images::run(&store, &output, streams),
+        Command::Merge(w) => job::run_without_consent(w.request(), &w.output, streams),
+        Command::Prune(w) => job::run(w.request(), &w.consent, &w.output, streams),
         Command::Info { image, output } => info::run(&image, &output, streams),
         Command::Map { source, keys } => mapped(&source, &keys, streams),
         Command::Simulate(words) => simulate::run(&words, streams),
         Command::Completions { shell } => completions::run(shell, streams),
         Command::Man { directory } => man::run(&directory, streams),
     }
+}
+
+fn exported(words: &ExportWords, streams: &mut Streams<'_>) -> Exit {
+    unlocking(&words.keys, streams, |unlock, streams| {
+        job::run_without_consent(words.request(unlock), &words.output, streams)
+    })
 }
 
 fn mapped(source: &DiskName, keys: &KeyWords, streams: &mut Streams<'_>) -> Exit {

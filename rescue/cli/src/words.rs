@@ -1,5 +1,6 @@
 //! The words of the command line. Completions, manual pages and the parser are all this one definition.
 
+mod chain;
 mod exchange;
 mod job;
 mod limits;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use engine::request::{DiskName, Origin, Place};
 
+pub use exchange::ExportWords;
 pub use job::{CloneWords, ImageWords, RestoreWords};
 pub use option::{Approval, InUse, KeyWords, Output};
 pub use simulate::SimulateWords;
@@ -133,6 +135,31 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+
+    /// Lists the images in a store: which is whose child, of which disk, from when, how large, how well
+    #[command(
+        after_help = "Examples:\n  rescue images /mnt/backup\n  rescue images label:BACKUP/pcs --json"
+    )]
+    Images {
+        store: Place,
+        #[command(flatten)]
+        output: Output,
+    },
+
+    /// Makes an image anew that needs no other, or a nearer ancestor no more; its name and its children stay
+    #[command(after_help = "Examples:\n  \
+        rescue merge /mnt/backup/laptop-friday.img.zst\n  \
+        rescue merge /mnt/backup/laptop-friday.img.zst --onto laptop-monday\n\n\
+        The new image is written beside the old one, compared with it, and only then takes its name.\n\
+        An interrupted merge goes on when the same command is given again.")]
+    Merge(chain::MergeWords),
+
+    /// Removes old images from a store; what stays is made independent of them before
+    #[command(after_help = "Examples:\n  \
+        rescue prune /mnt/backup --keep-last 3 --keep-weekly 4 --keep-monthly 12\n  \
+        rescue prune /mnt/backup --keep-last 5 --approve backup\n\n\
+        Each disk has its own images; one that any rule keeps is kept. The word is the store's name.")]
+    Prune(chain::PruneWords),
 
     /// Lists files of an image or a disk, nothing mounted
     #[command(after_help = "Examples:\n  \

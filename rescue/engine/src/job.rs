@@ -23,6 +23,7 @@ mod pipeline;
 mod record;
 mod rescue;
 mod serving;
+mod shorten;
 mod sound;
 mod spans;
 mod story;
@@ -131,6 +132,7 @@ impl Job<'_> {
             Action::Verify { .. } => return vec![Step::Verify],
             Action::Check { .. } => return vec![Step::Check],
             Action::Extract { .. } => return vec![Step::Copy, Step::Flush],
+            Action::Merge { .. } | Action::Prune { .. } => return vec![Step::Copy],
             Action::Serve { .. } => return vec![Step::Serve],
             Action::Export { .. } => {
                 let verify =
@@ -164,6 +166,7 @@ impl Job<'_> {
             Action::Extract { .. } => self.extract(meter, report),
             Action::Export { .. } => self.export(meter, report),
             Action::Serve { .. } => self.serve(meter, report),
+            Action::Merge { .. } | Action::Prune { .. } => self.shorten(meter, report),
         });
         if ended.is_ok() {
             self.name_damage(meter, report);
@@ -181,6 +184,8 @@ impl Job<'_> {
             | Action::Restore { .. }
             | Action::Extract { .. }
             | Action::Export { .. }
+            | Action::Merge { .. }
+            | Action::Prune { .. }
                 if self.permits.is_empty() =>
             {
                 Err(Stop::Fault(

@@ -1,5 +1,6 @@
 //! What will be done, decided and shown before anything is.
 
+mod ancestor;
 mod clone;
 mod export;
 mod extract;
@@ -12,6 +13,7 @@ mod prepare;
 mod refusal;
 mod restore;
 mod serve;
+mod shorten;
 mod show;
 mod state;
 mod verify;
@@ -20,6 +22,7 @@ use std::path::PathBuf;
 
 use disk::extent::ExtentMap;
 use disk::table::edit::Patch;
+use image::prune::Step;
 use serde::Serialize;
 
 pub(crate) use imaging::fingerprint;
@@ -89,6 +92,11 @@ pub struct Plan {
     /// Between what the job is, for its state file.
     #[serde(skip)]
     pub(crate) ends: Option<Ends>,
+    /// The image to which a new one leaves what is the same, by its name in the store.
+    pub(crate) parent: Option<String>,
+    /// What makes chains shorter.
+    #[serde(skip)]
+    pub(crate) steps: Vec<Step>,
     /// What an earlier, interrupted run did.
     #[serde(skip)]
     pub(crate) done: Map,

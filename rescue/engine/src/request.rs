@@ -1,17 +1,21 @@
 //! What a user asks for, in the words of the command line.
 
+mod ancestor;
 mod format;
 mod listen;
+mod spoken;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use disk::layer::{Keys, Secret};
-use serde::{Deserialize, Serialize, Serializer};
+use image::retain::Keep;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
+pub use ancestor::Ancestor;
 pub use format::Format;
 pub use listen::{Listen, PORT, Writes};
 
@@ -49,6 +53,16 @@ pub enum Action {
         from: Origin,
         file: PathBuf,
         format: Format,
+    },
+    /// An image anew, as a full one or over a farther ancestor, in the place of the one before.
+    Merge {
+        image: Place,
+        onto: Option<String>,
+    },
+    /// Removes what no rule keeps.
+    Prune {
+        store: Place,
+        keep: Keep,
     },
     /// An image as a block device of the network.
     Serve {
@@ -107,8 +121,8 @@ pub struct Options {
     pub liveness: Liveness,
     /// A note for the image's manifest.
     pub note: Option<String>,
-    /// The image in the same store to which a new one leaves what is still the same; a full image without.
-    pub parent: Option<String>,
+    /// To whom a new image leaves what is still the same.
+    pub parent: Ancestor,
     pub unlock: Unlock,
     pub limits: Box<Limits>,
 }
@@ -138,7 +152,7 @@ impl Default for Options {
             verification: Verification::ReadBack,
             liveness: Liveness::AtRest,
             note: None,
-            parent: None,
+            parent: Ancestor::None,
             unlock: Unlock::default(),
             limits: Box::default(),
         }
@@ -274,125 +288,6 @@ impl fmt::Display for Place {
         } else {
             write!(f, "/{}", path.display())
         }
-    }
-}
-
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rescue {}{}", self.action, self.options)
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Action::Clone {
-                source,
-                destination,
-            } => write!(f, "clone {} {}", quoted(source), quoted(destination))?,
-            Action::Image {
-                source,
-                store,
-                name,
-            } => {
-                write!(
-                    f,
-                    "image {} {} --name {}",
-                    quoted(source),
-                    quoted(store),
-                    quoted(name)
-                )?;
-            }
-            Action::Restore { image, destination } => {
-                write!(f, "restore {} {}", quoted(image), quoted(destination))?
-            }
-            Action::Verify { against, disk } => {
-                write!(f, "verify {} {}", quoted(against), quoted(disk))?;
-            }
-            Action::Extract { from, paths, to } => {
-                write!(f, "cp {}", quoted(from))?;
-                paths
-                    .iter()
-                    .try_for_each(|path| write!(f, " {}", quoted(path)))?;
-                write!(f, " {}", quoted(to))?;
-            }
-            Action::Check { image } => write!(f, "check {}", quoted(image))?,
-            Action::Export { from, file, format } => {
-                let file = quoted(file.display());
-                write!(f, "export {} {file} --format {format}", quoted(from))?;
-            }
-            Action::Serve {
-                image,
-                listen,
-                writes,
-            } => {
-                write!(f, "serve {}", quoted(image))?;
-                match listen {
-                    Listen::Tcp(address) => write!(f, " --listen {address}")?,
-                    Listen::Unix(path) => write!(f, " --socket {}", quoted(path.display()))?,
-                }
-                if *writes == Writes::ThrownAway {
-                    f.write_str(" --overlay")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Those that are not as usual, each after a space.
-impl fmt::Display for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usual = Options::default();
-        if self.level != usual.level {
-            write!(f, " --level {}", self.level)?;
-        }
-        if self.coverage == Coverage::Exact {
-            f.write_str(" --exact")?;
-        }
-        if self.growth == Growth::LastPartition {
-            f.write_str(" --grow")?;
-        }
-        if self.verification == Verification::Skip {
-            f.write_str(" --no-verify")?;
-        }
-        if self.liveness == Liveness::Live {
-            f.write_str(" --live")?;
-        }
-        for file in &self.unlock.files {
-            write!(f, " --key-file {}", quoted(file.display()))?;
-        }
-        if self.unlock.was_asked() {
-            f.write_str(" --unlock")?;
-        }
-        if let Some(map) = &self.map {
-            write!(f, " --map {}", quoted(map.display()))?;
-        }
-        if let Some(note) = &self.note {
-            write!(f, " --note {}", quoted(note))?;
-        }
-        if let Some(parent) = &self.parent {
-            write!(f, " --parent {}", quoted(parent))?;
-        }
-        self.limits.fmt(f)
-    }
-}
-
-/// As the command line that asks for it.
-impl Serialize for Request {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// As a POSIX shell reads it back.
-fn quoted(word: impl fmt::Display) -> String {
-    let word = word.to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -234,7 +234,7 @@ fn use_the_disk(desk: &Desk, round: u32, bytes: usize) {
 fn every_point_of_a_chain_of_images_is_restored_and_checked() {
     let desk = Desk::with_disk();
     let child = |of: &str| Options {
-        parent: Some(of.into()),
+        parent: engine::request::Ancestor::Named(of.into()),
         ..Options::default()
     };
     use_the_disk(&desk, 9, 20 * MIB);

@@ -31,6 +31,7 @@ pub mod merge;
 mod newest;
 pub mod prune;
 pub mod reader;
+pub mod retain;
 mod scan;
 mod seek;
 pub mod shelf;

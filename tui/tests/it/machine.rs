@@ -338,7 +338,9 @@ pub fn plan(request: &Request) -> Plan {
         Action::Check { .. }
         | Action::Extract { .. }
         | Action::Serve { .. }
-        | Action::Export { .. } => (None, None),
+        | Action::Export { .. }
+        | Action::Merge { .. }
+        | Action::Prune { .. } => (None, None),
     };
     let shown = Shown {
         used: system_disk().layout.unwrap().used(),

@@ -47,6 +47,13 @@ impl fmt::Display for Story<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Story(manifest) = self;
         disk(f, &manifest.disk)?;
+        if let Some(parent) = &manifest.parent {
+            writeln!(
+                f,
+                "parent     {}.img.zst, without which it cannot be read",
+                parent.name
+            )?;
+        }
         if let Some(table) = &manifest.table {
             writeln!(
                 f,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::request::{Action, DiskName, Options, Place, Request, Unlock};
+use engine::request::{Action, Ancestor, DiskName, Options, Place, Request, Unlock};
 
 use super::limits::LimitWords;
 use super::option::{Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
@@ -21,9 +21,10 @@ pub struct ImageWords {
     /// A note kept in the image
     #[arg(long)]
     pub note: Option<String>,
-    /// Stores only what the image STORE/NAME.img.zst does not have; without it the new one cannot be read
-    #[arg(long, value_name = "NAME")]
-    pub parent: Option<String>,
+    /// Stores only what the image STORE/NAME.img.zst does not have; without it the new one cannot be read. auto is
+    /// the newest finished image of the same disk there, none makes a full image
+    #[arg(long, value_name = "auto|none|NAME", default_value = "none")]
+    pub parent: Ancestor,
     #[command(flatten)]
     pub keys: KeyWords,
     #[command(flatten)]

@@ -95,7 +95,7 @@ impl Check {
 #[derive(Args, Debug)]
 pub struct Approval {
     /// Consents without a terminal: the last four characters of the destination's serial, or the name of the
-    /// existing regular file that is overwritten
+    /// existing regular file that is overwritten; for a store from which images are removed its name
     #[arg(long, value_name = "WORD")]
     pub approve: Option<String>,
 }

@@ -163,7 +163,7 @@ impl Job<'_> {
     }
 
     fn parent(&self, store: &dyn Store) -> Result<Option<Reader>, Stop> {
-        let name = self.plan.request.options.parent.as_ref();
+        let name = self.plan.parent.as_ref();
         name.map(|name| Reader::open(store, &file_name(name)).map_err(fault))
             .transpose()
     }

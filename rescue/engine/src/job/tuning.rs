@@ -40,7 +40,10 @@ impl Tuning {
             Action::Image { .. } | Action::Restore { .. } | Action::Check { .. } => true,
             Action::Export { from, .. } => matches!(from, Origin::Image(_)),
             Action::Verify { against, .. } => matches!(against, Origin::Image(_)),
-            Action::Extract { .. } | Action::Serve { .. } => false,
+            Action::Extract { .. }
+            | Action::Serve { .. }
+            | Action::Merge { .. }
+            | Action::Prune { .. } => false,
             Action::Clone { .. } => plan.used_bytes > MUCH_TO_COPY,
         };
         let threads = match (&plan.request.action, &plan.source) {

@@ -12,7 +12,7 @@ use image::{file_name, unfinished_name};
 
 use super::find::{Survey, used};
 use super::refusal::Refusal;
-use super::{Plan, StoreFacts, show};
+use super::{Plan, StoreFacts, ancestor, show};
 use crate::host::{Disk, OpenPlace};
 use crate::mapfile::{Ends, Subject};
 use crate::permit::Target;
@@ -54,13 +54,12 @@ pub fn plan(
     if bad_name(name).is_none() {
         there_already(&*place.store, name, &disk, &mut plan, &mut facts, survey);
     }
-    let of = request.options.parent.as_deref();
-    let parent = of.and_then(|of| parent(&*place.store, of, &disk, survey));
     room(&facts, place.store.file_limit(), survey);
     plan.lines.insert(0, taken(&plan, &disk));
     plan.lines.extend(show::disk("source", &disk));
     plan.lines.push(written_to(&facts, name));
-    plan.lines.extend(parent);
+    let parent = &request.options.parent;
+    ancestor::settle(parent, &*place.store, name, &disk, &mut plan, survey);
     // Where it is mounted tells a person nothing.
     let on = facts.disk.as_ref().map(|disk| format!("  on {disk}"));
     plan.lines.extend(on);
@@ -113,31 +112,6 @@ fn taken(plan: &Plan, disk: &Disk) -> String {
         ),
         Coverage::Exact => format!("image every sector: {bytes}"),
     }
-}
-
-/// A line about it, if the image can be its child.
-fn parent(store: &dyn Store, of: &str, disk: &Disk, survey: &mut Survey<'_>) -> Option<String> {
-    let refusal = match Reader::open(store, &file_name(of)) {
-        Ok(found) if !found.is_finished() => format!(
-            "{} is not whole and cannot be a parent; choose another, or leave out --parent",
-            found.name()
-        ),
-        Ok(found) if found.head().geometry.size_bytes != disk.geometry.size_bytes => format!(
-            "{} is of a disk of {}, this one has {}; choose another parent, or leave out --parent",
-            found.name(),
-            Size(found.head().geometry.size_bytes),
-            Size(disk.geometry.size_bytes)
-        ),
-        Ok(_) => {
-            return Some(format!(
-                "parent: {}; what is the same there is not stored again, and the image cannot be read without it",
-                file_name(of)
-            ));
-        }
-        Err(error) => error.to_string(),
-    };
-    survey.refuse(Refusal::Other { text: refusal });
-    None
 }
 
 fn written_to(facts: &StoreFacts, name: &str) -> String {

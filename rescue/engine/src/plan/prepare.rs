@@ -4,7 +4,7 @@ use disk::extent::ExtentMap;
 
 use super::find::Survey;
 use super::refusal::Refusal;
-use super::{Plan, clone, export, extract, imaging, restore, serve, verify};
+use super::{Plan, clone, export, extract, imaging, restore, serve, shorten, verify};
 use crate::host::{Disk, Host};
 use crate::identity::Identity;
 use crate::map::Map;
@@ -36,6 +36,10 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
             listen,
             writes,
         } => serve::plan(request, image, listen, *writes, &mut survey),
+        Action::Merge { image, onto } => {
+            shorten::merge(request, image, onto.as_deref(), &mut survey)
+        }
+        Action::Prune { store, keep } => shorten::prune(request, store, *keep, &mut survey),
         Action::Extract { from, paths, to } => extract::plan(request, from, paths, to, &mut survey),
     };
     match plan {
@@ -67,6 +71,8 @@ impl Plan {
             targets: Vec::new(),
             state: None,
             ends: None,
+            parent: None,
+            steps: Vec::new(),
             done: Map::default(),
             patches: Vec::new(),
             grows: None,
