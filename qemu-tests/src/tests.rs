@@ -2,6 +2,7 @@
 
 mod boot;
 mod consoles;
+mod damaged;
 mod data;
 mod disks;
 mod failing;
@@ -58,6 +59,10 @@ pub const TESTS: &[Test] = &[
     always(
         "what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image",
         volumes::what_was_fsynced_in_volumes_before_a_power_cut_is_in_the_image,
+    ),
+    always(
+        "failing_disk_imaged_killed_twice_and_restored",
+        damaged::failing_disk_imaged_killed_twice_and_restored,
     ),
     always(
         "no_bad_sector_is_touched_more_than_twice",

@@ -91,12 +91,12 @@ fn begin(shell: &mut Shell, more: &str) -> Outcome {
 }
 
 /// Linux' Documentation/block/stat.rst: the seventh number is the sectors written.
-fn written_kib(shell: &mut Shell) -> Result<u64, Failure> {
+pub(super) fn written_kib(shell: &mut Shell) -> Result<u64, Failure> {
     let sectors = shell.run("awk '{ print $7 }' /sys/block/nvme0n1/stat")?;
     Ok(sectors.parse::<u64>().unwrap_or_default() / 2)
 }
 
-fn wait_until_written(shell: &mut Shell, kib: u64) -> Outcome {
+pub(super) fn wait_until_written(shell: &mut Shell, kib: u64) -> Outcome {
     for _ in 0..240 {
         if written_kib(shell)? > kib {
             return Ok(());

@@ -202,7 +202,11 @@ impl Passes {
     )]
     pub fn next(&mut self) -> Option<Ask> {
         if self.pending.is_none() {
-            self.pending = self.stages.ask(&mut self.ground);
+            let ask = self.stages.ask(&mut self.ground);
+            self.pending = ask.and_then(|ask| {
+                let extent = self.ground.whole_sectors(ask.extent)?;
+                Some(Ask { extent, ..ask })
+            });
         }
         self.pending
     }

@@ -268,3 +268,48 @@ fn a_map_that_splits_sectors_is_gone_on_from() {
     assert_eq!(passes.account().bad, 4096);
     assert_eq!(passes.account().left, 0);
 }
+
+/// Sizes of real disks are no round numbers, and the steps over what is slow or dead are parts of the size.
+#[test]
+fn on_a_disk_of_any_size_only_whole_sectors_are_asked_for() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for (size_bytes, sector) in [
+        (253_755_392, 512),
+        (500_107_862_016, 4096),
+        (31_914_983_424, 512),
+    ] {
+        let geometry = Geometry {
+            size_bytes,
+            logical_sector: 512,
+            physical_sector: u32::try_from(sector).unwrap(),
+        };
+        let part =
+            |from: u64, to: u64| extent(size_bytes / 100 * from, size_bytes / 100 * (to - from));
+        let classes = Classes {
+            used: ExtentMap::whole(size_bytes),
+            ..Classes::default()
+        };
+        let (slow, bad) = (part(20, 45), part(60, 70));
+        let mut passes = Passes::new(geometry, classes, Map::new(size_bytes), Habits::default());
+        for _ in 0..200_000 {
+            let Some(ask) = passes.next() else { break };
+            let (start, end) = (ask.extent.start(), ask.extent.end());
+            assert_eq!(start % sector, 0, "{ask:?}");
+            assert!(end % sector == 0 || end == size_bytes, "{ask:?}");
+            kinds.insert(format!("{:?}", ask.pass));
+            // Long reads, so that the end is near.
+            let slow = slow.intersect(ask.extent).is_some();
+            let answer = match bad.intersect(ask.extent) {
+                Some(bad) => Answer {
+                    good: (bad.start() - start) / sector * sector,
+                    bad: None,
+                    path_error: false,
+                    took: Duration::from_millis(50),
+                },
+                None => Answer::whole(&ask, Duration::from_millis(if slow { 9000 } else { 1 })),
+            };
+            passes.tell(&ask, answer);
+        }
+    }
+    assert!(kinds.contains("Slow") && kinds.len() >= 4, "{kinds:?}");
+}

@@ -75,6 +75,12 @@ impl CarefulSource for Careful {
                 took: Duration::ZERO,
             })
         };
+        let geometry = self.geometry();
+        assert_eq!(
+            extent.aligned_out(geometry.physical_sector.into(), geometry.size_bytes),
+            Some(extent),
+            "a disk is asked for whole sectors"
+        );
         if self.disk.manners(Manners::lose_one) {
             self.resets.fetch_add(1, Ordering::Relaxed);
             return answer(0, None, true);

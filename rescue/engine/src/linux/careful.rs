@@ -131,6 +131,13 @@ impl CarefulSource for CarefulDisk {
         buf: &mut [u8],
         patience: Patience,
     ) -> Result<Answer, HostError> {
+        if extent.aligned_out(u64::from(self.geometry.logical_sector), u64::MAX) != Some(extent) {
+            return Err(HostError(format!(
+                "{} was to be read at {}, which is no sector's start: a fault of this program, please report it",
+                self.identity,
+                extent.start()
+            )));
+        }
         let mut attached = self.attached();
         let begun = Instant::now();
         let mut came_back = false;

@@ -131,6 +131,8 @@ impl Ground {
 
     /// The first bytes of `area` that are still to be read, at most `most` of them.
     pub fn next(&self, class: usize, area: Extent, most: u64, reach: Reach) -> Option<Extent> {
+        let area = self.whole_sectors(area)?;
+        let most = most.checked_next_multiple_of(self.sector).unwrap_or(most);
         let mut at = area.start();
         loop {
             let window = Extent::between(at, area.end())?;
@@ -142,6 +144,11 @@ impl Ground {
                 None => return Extent::between(at, end),
             }
         }
+    }
+
+    /// What steps and budgets come to need not end where a sector does.
+    pub fn whole_sectors(&self, extent: Extent) -> Option<Extent> {
+        extent.aligned_out(self.sector, self.size)
     }
 
     /// From here to the end of the disk.
@@ -348,7 +355,10 @@ impl Ground {
     }
 
     pub fn hold_stripe(&mut self, extent: Extent) {
-        self.stripes.insert(extent);
+        let whole = self.whole_sectors(extent);
+        whole
+            .into_iter()
+            .for_each(|extent| self.stripes.insert(extent));
     }
 
     pub fn stripe_areas(&self) -> &ExtentMap {
@@ -356,7 +366,10 @@ impl Ground {
     }
 
     pub fn hold_slow(&mut self, extent: Extent) {
-        self.slow.insert(extent);
+        let whole = self.whole_sectors(extent);
+        whole
+            .into_iter()
+            .for_each(|extent| self.slow.insert(extent));
     }
 
     pub fn slow_areas(&self) -> &ExtentMap {
@@ -364,6 +377,9 @@ impl Ground {
     }
 
     pub fn give_up(&mut self, extent: Extent, touches: u32) {
+        let Some(extent) = self.whole_sectors(extent) else {
+            return;
+        };
         let why = Why::Dead { touches };
         self.dead.push(Held { extent, why });
         self.dead_set.insert(extent);
@@ -394,8 +410,8 @@ impl Ground {
     }
 
     pub fn skip(&mut self, extent: Extent) {
-        let extent = extent.aligned_out(self.sector, self.size);
-        extent
+        let whole = self.whole_sectors(extent);
+        whole
             .into_iter()
             .for_each(|extent| self.skipped.insert(extent));
     }
