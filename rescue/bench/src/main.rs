@@ -6,6 +6,7 @@ mod goal;
 mod large;
 mod map;
 mod measure;
+mod ntfs;
 mod throttled;
 mod work;
 
@@ -104,9 +105,8 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
     if wanted("large disk") {
         met &= large::run(&disk, &arguments.rescue)?;
     }
-    if wanted("used map") {
-        met &= map::run(&disk, &arguments.rescue, arguments.files, arguments.repeat)?;
-    }
+    let (files, repeat) = (arguments.files, arguments.repeat);
+    met &= map::run(&disk, &arguments.rescue, files, repeat, &wanted)?;
     Ok(if met {
         ExitCode::SUCCESS
     } else {

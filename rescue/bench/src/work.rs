@@ -22,11 +22,19 @@ impl Work {
 
     pub fn described(&self) -> String {
         format!(
-            "disk: {} MiB, {:.0} MB of it used; in {}; {} processors",
+            "disk: {} MiB, {:.0} MB of it used; in {}; {} processors ({}), {} MiB of memory, Linux {}",
             self.size_mib,
             self.used_bytes as f64 / 1e6,
             self.directory.display(),
-            std::thread::available_parallelism().map_or(1, usize::from)
+            std::thread::available_parallelism().map_or(1, usize::from),
+            field("/proc/cpuinfo", "model name"),
+            field("/proc/meminfo", "MemTotal")
+                .trim_end_matches(" kB")
+                .parse::<u64>()
+                .map_or(0, |kib| kib / 1024),
+            std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
         )
     }
 }
@@ -36,6 +44,14 @@ impl Drop for Work {
         // Several GiB in memory: gone with the program. Nothing can be done about a failure here.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// What the first line with this name says; nothing where there is none.
+fn field(path: &str, name: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.split_once(':'));
+    value.map_or_else(String::new, |(_, value)| value.trim().into())
 }
 
 pub fn make(parent: &Path, size_mib: u64) -> Result<Work, String> {
