@@ -57,11 +57,21 @@ impl Layout {
     /// what is damaged, locked or unknown is kept whole.
     pub fn read_with(source: &dyn BlockSource, keys: &Keys) -> Result<Layout, ReadError> {
         let geometry = source.geometry();
-        let table = table::read(source)?;
+        // A filesystem on the whole disk may have to be known to know that there is no table: it is read once.
+        let mut alone = None;
+        let table = table::read_asking(source, &mut || {
+            let found = whole(source, keys)?;
+            let known = !matches!(found, Content::Unknown(_));
+            alone = Some(found);
+            Ok(known)
+        })?;
         let mut notes = Vec::new();
         let mut regions = match &table {
             Some(table) => divided(source, table, keys, &mut notes)?,
-            None => undivided(source, keys, &mut notes)?,
+            None => {
+                let content = alone.map_or_else(|| whole(source, keys), Ok)?;
+                undivided(source, content, &mut notes)
+            }
         };
         regions.sort_by_key(|r| r.extent);
         Ok(Layout {
@@ -76,9 +86,7 @@ impl Layout {
     pub fn used(&self) -> ExtentMap {
         let mut used = ExtentMap::new();
         for region in &self.regions {
-            for extent in region.used().iter() {
-                used.insert(extent);
-            }
+            region.each_used(&mut |extent| used.insert(extent));
         }
         used
     }
@@ -116,14 +124,23 @@ impl Region {
 
     /// Used bytes of the region, as offsets of the disk.
     pub fn used(&self) -> ExtentMap {
-        match self.content() {
-            Some(content) => content
-                .used(self.extent.len())
-                .shifted(self.extent.start())
-                .within(self.extent)
-                .collect(),
-            None => ExtentMap::from(vec![self.extent]),
-        }
+        let mut used = ExtentMap::new();
+        self.each_used(&mut |extent| used.insert(extent));
+        used
+    }
+
+    /// In ascending order; without a copy of a map that may have a million extents.
+    fn each_used(&self, each: &mut dyn FnMut(Extent)) {
+        let Some(content) = self.content() else {
+            return each(self.extent);
+        };
+        let (start, len) = (self.extent.start(), self.extent.len());
+        let used = content.used(len);
+        let inside = Extent::new(0, len).into_iter();
+        inside
+            .flat_map(|inside| used.within(inside))
+            .filter_map(|extent| extent.shifted(start))
+            .for_each(each);
     }
 
     /// Visits each filesystem with its bytes, opened through the layers it stands on. `source` is the disk.
@@ -241,26 +258,33 @@ const LINUX_RAID: &str = "A19D880F-05FC-4D3B-A006-743F0F84911E";
 /// Those of them whose layers are read here.
 const LINUX_LAYERS: &[&str] = &["8E", "FD", LINUX_LVM, LINUX_RAID];
 
+/// What stands on the whole disk.
+fn whole(source: &dyn BlockSource, keys: &Keys) -> Result<Content, ReadError> {
+    match Extent::new(0, source.size_bytes()) {
+        Some(extent) => content(source, extent, keys),
+        None => Ok(Content::Unknown("it is empty".into())),
+    }
+}
+
 /// A disk without a table: one filesystem at most.
 fn undivided(
     source: &dyn BlockSource,
-    keys: &Keys,
+    mut content: Content,
     notes: &mut Vec<String>,
-) -> Result<Vec<Region>, ReadError> {
+) -> Vec<Region> {
     let Some(extent) = Extent::new(0, source.size_bytes()) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let mut content = content(source, extent, keys)?;
     let start = Extent::new(0, extent.len().min(512)).expect("the disk is not empty");
     if is_unreadable(source, start) {
         // A partition table may have been there; what looks like a filesystem may be a remnant.
         content.make_whole("the first sector of the disk cannot be read");
     }
     note("the disk", &content, notes);
-    Ok(vec![Region {
+    vec![Region {
         extent,
         owner: Owner::Disk(content),
-    }])
+    }]
 }
 
 fn is_unreadable(source: &dyn BlockSource, extent: Extent) -> bool {

@@ -79,7 +79,15 @@ pub const PARTITION_LIMIT: usize = 256;
 
 /// The table of a disk; `Ok(None)` when there is none. Damage makes a table untrusted, never an error.
 pub fn read(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
-    let mut table = read_any(source)?;
+    read_asking(source, &mut || is_filesystem(source))
+}
+
+/// As [`read`]; `is_filesystem` is asked only where the first sector may be that of a filesystem on the whole disk.
+pub(crate) fn read_asking(
+    source: &dyn BlockSource,
+    is_filesystem: &mut dyn FnMut() -> Result<bool, ReadError>,
+) -> Result<Option<Table>, ReadError> {
+    let mut table = read_any(source, is_filesystem)?;
     if let Some(table) = &mut table
         && let Some(kind) = fs::array_member(source)?
     {
@@ -92,7 +100,10 @@ pub fn read(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
     Ok(table)
 }
 
-fn read_any(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
+fn read_any(
+    source: &dyn BlockSource,
+    is_filesystem: &mut dyn FnMut() -> Result<bool, ReadError>,
+) -> Result<Option<Table>, ReadError> {
     let first = FirstSector::read(source)?;
     let gpt = gpt::find(source, first.protected_end())?;
     match (gpt, &first) {
@@ -106,10 +117,10 @@ fn read_any(source: &dyn BlockSource) -> Result<Option<Table>, ReadError> {
             table
         })),
         (None, FirstSector::Mbr(_)) => mbr::read(source, &first),
-        (Some(found), _) if found.primary.is_ok() || !is_filesystem(source)? => {
+        (Some(found), _) if found.primary.is_ok() || !is_filesystem()? => {
             Ok(Some(found.table(source, &first)))
         }
-        (None, FirstSector::Empty(_)) if !is_filesystem(source)? => mbr::read(source, &first),
+        (None, FirstSector::Empty(_)) if !is_filesystem()? => mbr::read(source, &first),
         _ => Ok(None),
     }
 }

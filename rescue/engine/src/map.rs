@@ -66,27 +66,31 @@ impl Map {
     }
 
     /// Every byte of the disk with its status, in disk order.
-    pub fn lines(&self) -> Vec<(Extent, Status)> {
-        let known = [
+    pub fn lines(&self) -> impl Iterator<Item = (Extent, Status)> + '_ {
+        let mut known = [
             (&self.finished, Status::Finished),
             (&self.bad, Status::Bad),
             (&self.non_trimmed, Status::NonTrimmed),
             (&self.non_scraped, Status::NonScraped),
-        ];
-        let mut lines: Vec<(Extent, Status)> = known
-            .into_iter()
-            .flat_map(|(set, status)| set.iter().map(move |extent| (extent, status)))
-            .collect();
-        lines.sort_unstable_by_key(|(extent, _)| extent.start());
-        let mut all = Vec::with_capacity(lines.len() * 2 + 1);
+        ]
+        .map(|(set, status)| (set.iter().peekable(), status));
         let mut at = 0;
-        for (extent, status) in lines {
-            all.extend(Extent::between(at, extent.start()).map(|gap| (gap, Status::NonTried)));
-            all.push((extent, status));
+        std::iter::from_fn(move || {
+            let heads = known.iter_mut().filter_map(|(set, status)| {
+                let head = *set.peek()?;
+                Some((head, *status, set))
+            });
+            let next = heads.min_by_key(|(head, _, _)| head.start());
+            let from = next.as_ref().map_or(self.size_bytes, |next| next.0.start());
+            if let Some(gap) = Extent::between(at, from) {
+                at = from;
+                return Some((gap, Status::NonTried));
+            }
+            let (extent, status, set) = next?;
+            set.next();
             at = extent.end();
-        }
-        all.extend(Extent::between(at, self.size_bytes).map(|gap| (gap, Status::NonTried)));
-        all
+            Some((extent, status))
+        })
     }
 
     fn sets(&mut self) -> [(Status, &mut ExtentMap); 4] {
@@ -111,7 +115,7 @@ mod tests {
         map.set(extent(20, 10), Status::Bad);
         map.set(extent(25, 5), Status::NonTried);
         assert_eq!(
-            map.lines(),
+            map.lines().collect::<Vec<_>>(),
             [
                 (extent(0, 10), Status::NonTried),
                 (extent(10, 10), Status::Finished),

@@ -55,13 +55,12 @@ pub fn write_to(
     ends: Option<&Ends>,
     command: &str,
 ) -> io::Result<()> {
-    let lines = map.lines();
-    let position = lines
-        .iter()
+    let position = map
+        .lines()
         .find(|(_, status)| *status == Status::NonTried)
         .map_or(map.size_bytes, |(extent, _)| extent.start());
-    let finished = lines
-        .iter()
+    let finished = map
+        .lines()
         .all(|(_, s)| matches!(s, Status::Finished | Status::Bad));
     writeln!(
         out,
@@ -76,7 +75,7 @@ pub fn write_to(
     let status = if finished { '+' } else { '?' };
     writeln!(out, "0x{position:08X}     {status}               1")?;
     writeln!(out, "#      pos        size  status")?;
-    for (extent, status) in lines {
+    for (extent, status) in map.lines() {
         let (start, len) = (extent.start(), extent.len());
         writeln!(out, "0x{start:08X}  0x{len:08X}  {}", sign(status))?;
     }

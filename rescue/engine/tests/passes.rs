@@ -59,7 +59,7 @@ impl Drive {
 
 fn tiles(map: &Map) -> bool {
     let mut at = 0;
-    map.lines().iter().all(|(extent, _)| {
+    map.lines().all(|(extent, _)| {
         let fits = extent.start() == at;
         at = extent.end();
         fits

@@ -12,8 +12,13 @@ use crate::{Exit, Streams};
 
 pub fn run(source: &DiskName, keys: &Keys, streams: &mut Streams<'_>) -> Exit {
     let found = super::one_disk(source);
-    let map = match found.and_then(|(disk, host)| super::opened(&disk, &host, keys)) {
-        Ok((_, layout)) => domain(&layout),
+    let layout = found.and_then(|(disk, host)| match disk.layout {
+        // It was read to find the disk, and without a key there is no more to see.
+        Ok(layout) if keys.is_empty() => Ok(layout),
+        _ => super::opened(&disk, &host, keys).map(|(_, layout)| layout),
+    });
+    let map = match layout {
+        Ok(layout) => domain(&layout),
         Err((exit, sentence)) => return super::end(exit, &sentence, streams),
     };
     let mut out = BufWriter::new(&mut *streams.out);

@@ -1,5 +1,6 @@
 //! What stands on a partition, a disk or a volume: a filesystem, a layer with volumes of its own, or nobody knows.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -28,11 +29,14 @@ pub enum Content {
 
 impl Content {
     /// What is not proven free of the `size_bytes` it stands on.
-    pub fn used(&self, size_bytes: u64) -> ExtentMap {
+    pub fn used(&self, size_bytes: u64) -> Cow<'_, ExtentMap> {
         match self {
-            Content::Filesystem(found) => found.used.extents(size_bytes),
-            Content::Layer(layer) => layer.used(),
-            Content::Unknown(_) => ExtentMap::whole(size_bytes),
+            Content::Filesystem(found) => match &found.used {
+                Used::Map { extents, .. } => Cow::Borrowed(extents),
+                Used::Whole(_) => Cow::Owned(ExtentMap::whole(size_bytes)),
+            },
+            Content::Layer(layer) => Cow::Owned(layer.used()),
+            Content::Unknown(_) => Cow::Owned(ExtentMap::whole(size_bytes)),
         }
     }
 
