@@ -65,7 +65,8 @@ pub fn worked_on(file: &NamedTempFile, sector: u64, before: &str, script: &str) 
     fs::create_dir(dir.path().join("at")).unwrap();
     let script = format!(
         "set -eu; from={dir}/from; at={dir}/at; dev=$(losetup -f --show --sector-size {sector} {image}); \
-         trap 'cd /; mountpoint -q $at && umount $at; losetup -d $dev' EXIT; \
+         unmount() {{ cd /; for n in $(seq 600); do umount $at 2>/dev/null && return; sleep 0.1; done; umount $at; }}; \
+         trap '! mountpoint -q $at || unmount; losetup -d $dev' EXIT; \
          {before}; mount.exfat-fuse $dev $at >/dev/null; cd $at; {script}",
         dir = dir.path().display(),
         image = file.path().display(),
@@ -93,7 +94,7 @@ pub fn filled(shape: Shape) -> NamedTempFile {
         "true",
         "mkdir gone many; for n in $(seq 40); do head -c $((n * 600)) /dev/urandom >gone/$n; \
          echo $n >many/stays$n; done; rm gone/*[02468]; cp -r $from/* .; rm -r gone many/stays*; \
-         touch -d @1700000000 short.txt; cd /; umount $at; fsck.exfat -n $dev",
+         touch -d @1700000000 short.txt; unmount; fsck.exfat -n $dev",
     );
     file
 }

@@ -97,8 +97,13 @@ impl Mounted {
 
     fn unmount(&mut self) {
         if let Some(mut driver) = self.driver.take() {
-            let unmounted = Command::new("umount").arg(self.dir.path()).status();
-            assert!(unmounted.unwrap().success(), "umount failed");
+            // Busy until the driver has heard of the last close.
+            let begun = Instant::now();
+            let unmount = || Command::new("umount").arg(self.dir.path()).status();
+            while !unmount().unwrap().success() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "umount failed");
+                std::thread::sleep(Duration::from_millis(100));
+            }
             assert!(driver.wait().unwrap().success(), "ntfs-3g failed");
         }
     }
