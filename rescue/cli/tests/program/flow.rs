@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::made::{self, assert_clean, content, digest, disk, full_of_ones, shell, tool};
+use crate::made::{self, UNMOUNT, assert_clean, content, digest, disk, full_of_ones, shell, tool};
 use tempfile::TempDir;
 
 fn rescue(directory: &Path, words: &[&str]) -> Output {
@@ -221,8 +221,8 @@ fn a_camera_card_comes_back_with_every_file() {
     let mounted = |image: &str, before: &str, script: &str| {
         shell(&format!(
             "cd {at}; mkdir -p mnt; dev=$(losetup -f --show {image}); \
-             trap 'mountpoint -q mnt && umount mnt; losetup -d $dev' EXIT; {before}; \
-             mount.exfat-fuse $dev mnt >/dev/null; {script}; umount mnt; fsck.exfat -n $dev >&2"
+             {UNMOUNT}; trap '! mountpoint -q mnt || unmount mnt; losetup -d $dev' EXIT; {before}; \
+             mount.exfat-fuse $dev mnt >/dev/null; {script}; unmount mnt; fsck.exfat -n $dev >&2"
         ))
     };
     full_of_ones(&dir.path().join("card.img"), 80);

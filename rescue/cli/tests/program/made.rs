@@ -15,6 +15,10 @@ pub const NTFS: (u32, u64, u64) = (3, 101, 40);
 pub const SWAP: (u32, u64, u64) = (4, 141, 8);
 pub const SIZE_MIB: u64 = 150;
 
+/// `unmount DIRECTORY`, in a shell. What a program of its own serves is busy until that has heard of the last close:
+/// waited for, a minute at most.
+pub const UNMOUNT: &str = "unmount() { local n; for n in $(seq 600); do umount $1 2>/dev/null && return; sleep 0.1; done; umount $1; }";
+
 /// Runs a tool that must succeed; a tool that is absent is a failure that names it.
 pub fn tool(name: &str, args: &[&str]) -> Output {
     let output = attempt(name, args);

@@ -1,4 +1,5 @@
-//! Every filesystem there and back: made by its own mkfs, filled from a real tree, fragmented by deletes, imaged,
+//! Every filesystem there and back: made by its own mkfs, filled from a real tree, fragmented by deletes (where no
+//! driver is everywhere: as a kernel left it, kept beside the reader's tests), imaged,
 //! restored onto a disk full of 0xFF. Its own checker finds nothing, and every file's digest is what it was, taken
 //! by tools that are not ours and by `rescue cp`.
 //!
@@ -8,14 +9,17 @@ mod hands;
 mod shape;
 mod stage;
 
-use hands::{DEBUGFS, EXFAT, Hands, MTOOLS, NTFS, SWAP, XFS_DB, mounted};
+use hands::{
+    APFS, DEBUGFS, EXFAT, F2FS, F2FS_KEPT, HFSPLUS, Hands, JFS, MTOOLS, NTFS, REISERFS, SWAP,
+    XFS_DB, mounted,
+};
 use shape::Run::{Always, Asked};
 use shape::Sectors::{Of512, Of4096};
 use shape::shape;
 
 #[test]
 fn ext2_ext3_and_ext4_come_back() {
-    const EXT: Hands = mounted("e2fsck -fn $disk");
+    const EXT: Hands = mounted("e2fsck -fn $disk", "e2fsck, the kernel");
     shape::all(&[
         shape("mkfs.ext2 -q -F -b 1024", 40, Of512, EXT, Always),
         shape("mkfs.ext3 -q -F -b 4096", 64, Of512, EXT, Asked),
@@ -94,7 +98,7 @@ fn exfat_comes_back() {
 
 #[test]
 fn xfs_comes_back() {
-    const MOUNTED: Hands = mounted("xfs_repair -n $disk");
+    const MOUNTED: Hands = mounted("xfs_repair -n $disk", "xfs_repair, the kernel");
     shape::all(&[
         shape("mkfs.xfs -q -f -b size=4096", 300, Of4096, MOUNTED, Always),
         shape("mkfs.xfs -q -f -b size=4096", 300, Of512, MOUNTED, Asked),
@@ -140,7 +144,10 @@ fn xfs_comes_back() {
 
 #[test]
 fn btrfs_comes_back() {
-    const MOUNTED: Hands = mounted("btrfs check --check-data-csum $disk");
+    const MOUNTED: Hands = mounted(
+        "btrfs check --check-data-csum $disk",
+        "btrfs check, the kernel",
+    );
     shape::all(&[
         shape("mkfs.btrfs -q -n 16384", 200, Of512, MOUNTED, Always),
         shape(
@@ -165,6 +172,52 @@ fn btrfs_comes_back() {
             Asked,
         ),
         shape("mkfs.btrfs -q --mixed", 120, Of512, MOUNTED, Asked),
+    ]);
+}
+
+#[test]
+fn f2fs_comes_back() {
+    shape::all(&[
+        shape("mkfs.f2fs -q -f", 160, Of512, F2FS, Always),
+        shape("mkfs.f2fs -q -f -w 4096", 160, Of4096, F2FS, Asked),
+        shape("mkfs.f2fs -q -f -s 2", 200, Of512, F2FS, Asked),
+        shape("kept f2fs/left.img", 96, Of512, F2FS_KEPT, Always),
+    ]);
+}
+
+#[test]
+fn hfsplus_comes_back() {
+    shape::all(&[
+        shape("kept hfsplus/plain.img", 24, Of512, HFSPLUS, Always),
+        shape("kept hfsplus/plain.img", 24, Of4096, HFSPLUS, Asked),
+        shape("kept hfsplus/x.img", 24, Of512, HFSPLUS, Asked),
+        shape("kept hfsplus/large.img", 64, Of512, HFSPLUS, Asked),
+        shape("kept hfsplus/large.img", 64, Of4096, HFSPLUS, Always),
+    ]);
+}
+
+#[test]
+fn apfs_comes_back() {
+    shape::all(&[
+        shape("kept apfs/plain.img", 300, Of512, APFS, Always),
+        shape("kept apfs/plain.img", 300, Of4096, APFS, Asked),
+        shape("kept apfs/cased.img", 300, Of512, APFS, Asked),
+    ]);
+}
+
+#[test]
+fn reiserfs_comes_back() {
+    shape::all(&[
+        shape("kept reiserfs/plain", 64, Of512, REISERFS, Always),
+        shape("kept reiserfs/plain", 64, Of4096, REISERFS, Asked),
+    ]);
+}
+
+#[test]
+fn jfs_comes_back() {
+    shape::all(&[
+        shape("kept jfs/plain", 64, Of512, JFS, Always),
+        shape("kept jfs/plain", 64, Of4096, JFS, Asked),
     ]);
 }
 
