@@ -13,6 +13,7 @@ pub mod serial;
 pub mod shell;
 
 mod accelerator;
+mod flavour;
 mod runner;
 mod tests;
 
@@ -20,13 +21,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use failure::Outcome;
+use flavour::Flavour;
 use lab::Image;
 use runner::{Setup, Test, When};
 
+const FOLDER: &str = "build/qemu-tests";
+
 const USAGE: &str = "\
-qemu-tests [--all] [--list] [--keep] [--jobs N] [--iso FILE] [NAME…]
+qemu-tests [--all] [--list] [--keep] [--jobs N] [--iso FILE] [--flavour debian|own] [NAME…]
+qemu-tests --side-by-side
 
 Without names: the tests of every run; with --all: every test; a name may be a part of one.
+--flavour own takes build/own/rescue.iso; tests of Secure Boot are not of that flavour, its kernel is signed by nobody.
+--side-by-side starts both flavours on the same machine and prints size, time to the first screen and memory.
 Works in build/qemu-tests; logs of failed tests stay there, with --keep all of them.
 Exit code 0 when every test passed, 1 when one failed, 64 for bad words.
 ";
@@ -34,6 +41,9 @@ Exit code 0 when every test passed, 1 when one failed, 64 for bad words.
 /// # Panics
 /// Never: a test that panics is a failed test.
 pub fn run(args: &[String]) -> ExitCode {
+    if args == ["--side-by-side"] {
+        return told(flavour::side_by_side(Path::new(FOLDER)));
+    }
     match Words::parse(args) {
         Ok(words) if words.list => {
             for test in words.chosen() {
@@ -41,18 +51,19 @@ pub fn run(args: &[String]) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Ok(words) => match run_chosen(&words) {
-            Ok(code) => code,
-            Err(failure) => {
-                eprintln!("qemu-tests: {failure}");
-                ExitCode::FAILURE
-            }
-        },
+        Ok(words) => told(run_chosen(&words)),
         Err(sentence) => {
             eprint!("qemu-tests: {sentence}\n{USAGE}");
             ExitCode::from(64)
         }
     }
+}
+
+fn told(outcome: Outcome<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("qemu-tests: {failure}");
+        ExitCode::FAILURE
+    })
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +73,7 @@ struct Words {
     keep: bool,
     jobs: Option<usize>,
     iso: Option<PathBuf>,
+    flavour: Flavour,
     names: Vec<String>,
 }
 
@@ -79,6 +91,7 @@ impl Words {
                     words.jobs = Some(number.ok_or("--jobs needs a number")?);
                 }
                 "--iso" => words.iso = Some(rest.next().ok_or("--iso needs a file")?.into()),
+                "--flavour" => words.flavour = Flavour::named(rest.next())?,
                 option if option.starts_with('-') => {
                     return Err(format!("unknown option {option}"));
                 }
@@ -87,6 +100,7 @@ impl Words {
         }
         match words.names.iter().find(|name| named(name).is_empty()) {
             Some(name) => Err(format!("no test is called {name}")),
+            None if words.chosen().is_empty() => Err("no such test is of this flavour".to_owned()),
             None => Ok(words),
         }
     }
@@ -96,7 +110,8 @@ impl Words {
             [] => self.all || test.when == When::Always,
             names => names.iter().any(|name| test.name.contains(name.as_str())),
         };
-        tests::TESTS.iter().filter(wanted).collect()
+        let tests = tests::TESTS.iter().filter(wanted);
+        tests.filter(|test| self.flavour.has(test.name)).collect()
     }
 }
 
@@ -107,8 +122,8 @@ fn named(part: &str) -> Vec<&'static Test> {
 
 fn run_chosen(words: &Words) -> Outcome<ExitCode> {
     let iso = words.iso.as_deref();
-    let image = Image::at(iso.unwrap_or(Path::new("build/rescue.iso")))?;
-    let folder = PathBuf::from("build/qemu-tests");
+    let image = Image::at(iso.unwrap_or(Path::new(words.flavour.iso())))?;
+    let folder = PathBuf::from(FOLDER);
     let accelerator = accelerator::probe(&image, &folder);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let setup = Setup {

@@ -1,6 +1,6 @@
 //! Every test, by name.
 
-mod boot;
+pub(crate) mod boot;
 mod consoles;
 mod damaged;
 mod data;
