@@ -10,6 +10,7 @@ use image::check;
 use image::chunk::Kind;
 use image::digest::Digest;
 use image::head::Order;
+use image::memory::MemoryStore;
 use image::reader::{Piece, Reader};
 use image::states::State;
 
@@ -166,4 +167,67 @@ fn the_stock_tool_still_reads_version_1() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert_eq!(Digest::of(&output.stdout).to_string(), V1_CONTENT);
+}
+
+/// Of `v1-child.img.zst`, a child of `v1.img.zst`, and of the full image that took its place.
+fn child_content() -> Vec<u8> {
+    let mut content = restore(&opened("v1.img.zst")).0;
+    content[70_000..70_004].copy_from_slice(b"leaf");
+    content[131_072..196_608].fill(0);
+    content[11 * 131_072..12 * 131_072]
+        .iter_mut()
+        .for_each(|byte| *byte = !*byte);
+    content
+}
+
+#[test]
+fn a_child_of_version_1_opens_over_its_parent() {
+    let store = MemoryStore::new();
+    for name in ["v1.img.zst", "v1-child.img.zst"] {
+        store.put(name, std::fs::read(path(name)).unwrap());
+    }
+    let reader = Reader::open(&store, "v1-child.img.zst").unwrap();
+    assert_eq!(reader.notes(), <[String; 0]>::default());
+    let ancestors: Vec<_> = reader
+        .ancestors()
+        .iter()
+        .map(|of| of.name.as_str())
+        .collect();
+    assert_eq!(ancestors, ["v1"]);
+    let (content, lost) = restore(&reader);
+    assert!(lost.is_empty() && content == child_content());
+    let findings = check::all(&reader, |_| {}).unwrap();
+    assert!(findings.is_clean(), "{findings:?}");
+    let patched: Vec<u64> = reader
+        .pieces()
+        .filter_map(|piece| match piece.unwrap() {
+            Piece::Entry(entry) if entry.kind == Kind::Patched => Some(entry.extent.start() >> 17),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(patched, [0, 1, 9]);
+    let mut told = BTreeMap::new();
+    let tell = |state: State, extent: Extent| {
+        *told.entry(format!("{state:?}")).or_insert(0) += extent.len();
+    };
+    reader.survey(tell).unwrap();
+    assert_eq!(told.get("Unreadable"), Some(&(131_072 + 4096)));
+    assert_eq!(told.get("NotTried"), None);
+}
+
+#[test]
+fn the_image_that_took_the_place_of_a_child_of_version_1_reads_as_that_one() {
+    let reader = opened("v1-child-merged.img.zst");
+    assert_eq!(reader.notes(), <[String; 0]>::default());
+    assert_eq!(reader.stands_for().len(), 1);
+    assert_eq!(reader.stands_for()[0].id.0, *b"frozen image two");
+    let (content, lost) = restore(&reader);
+    assert!(lost.is_empty() && content == child_content());
+    assert!(check::all(&reader, |_| {}).unwrap().is_clean());
+    let output = Command::new("zstd")
+        .args(["-d", "-c", "-q"])
+        .arg(path("v1-child-merged.img.zst"))
+        .output();
+    let output = output.expect("the program zstd runs (Debian package: zstd)");
+    assert!(output.status.success() && output.stdout == content);
 }
