@@ -39,6 +39,15 @@ const GOALS: &[Goal] = &[
     wall("check", "zstd -d | partclone.chkimg, no sleeps", 0.5),
     wall("check", "zstd -t", 0.5),
     memory("check", 32.0),
+    wall("second image", "reading what is in use once", 1.1),
+    wall("second image", "qemu-img rebase", 0.33),
+    wall("second image", "borg create, fixed chunks", 0.33),
+    wall("second image", "restic backup", 0.33),
+    size("second image", "changed 64 KiB leaves | zstd -1", 1.3),
+    size("second image", "changed chunks of 4 MiB | zstd -1", 1.3),
+    size("second image", "borg create, fixed chunks", 0.8),
+    size("second image", "restic backup", 0.8),
+    memory("second image", 64.0),
 ];
 
 const fn wall(job: &'static str, peer: &'static str, at_most: f64) -> Goal {

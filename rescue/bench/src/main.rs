@@ -7,6 +7,7 @@ mod large;
 mod map;
 mod measure;
 mod ntfs;
+mod second;
 mod throttled;
 mod work;
 
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     if args.peek().is_some_and(|first| first == measure::WORD) {
         return measure::wrapper(args.skip(1).collect());
+    }
+    if args.peek().is_some_and(|first| first == second::READ_USED) {
+        return second::read_used(args.skip(1).collect());
     }
     match parse(args).and_then(|arguments| bench(&arguments)) {
         Ok(code) => code,
@@ -88,17 +92,21 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
     let disk = work::make(&arguments.directory, arguments.size_mib)?;
     println!("{}", disk.described());
-    let mut contestants = contestant::all(&disk, &arguments.rescue, arguments.partclone.as_deref());
-    if let Some(only) = &arguments.only {
-        contestants.retain(|c| c.job.contains(only.as_str()));
-    }
-    let results = contest::run(&disk, &contestants, arguments.repeat)?;
-    contest::print(&contestants, &results);
-    let mut met = goal::print(&contestants, &results);
     let wanted = |job: &str| {
         let only = arguments.only.as_ref();
         only.is_none_or(|only| job.contains(only.as_str()))
     };
+    let mut contestants = contestant::all(&disk, &arguments.rescue, arguments.partclone.as_deref());
+    if let Some(only) = &arguments.only {
+        contestants.retain(|c| c.job.contains(only.as_str()));
+    }
+    if wanted(second::JOB) {
+        second::prepare(&disk, &arguments.rescue)?;
+        contestants.extend(second::all(&disk, &arguments.rescue));
+    }
+    let results = contest::run(&disk, &contestants, arguments.repeat)?;
+    contest::print(&contestants, &results);
+    let mut met = goal::print(&contestants, &results);
     if wanted("two devices") {
         met &= throttled::run(&disk, arguments.repeat)?;
     }
