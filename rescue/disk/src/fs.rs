@@ -17,6 +17,7 @@ mod jfs;
 mod locked;
 mod look;
 mod named;
+mod nilfs2;
 mod ntfs;
 mod overlay;
 mod parts;
@@ -155,6 +156,7 @@ pub const READERS: &[Reader] = &[
     apfs::READER,
     reiserfs::READER,
     jfs::READER,
+    nilfs2::READER,
     swap::READER,
     named::READER,
     locked::SECOND,
@@ -185,6 +187,7 @@ pub fn reader_of(kind: &str) -> Option<&'static Reader> {
         "apfs" => "apfs",
         "reiserfs" => "reiserfs",
         "jfs" => "jfs",
+        "nilfs2" => "nilfs2",
         "swap" | "swsuspend" => "swap",
         _ => return None,
     };

@@ -279,6 +279,9 @@ pub fn sparse(name: &str, data: &[u8]) {
     if name == "apfs" {
         disk.put_objects_right();
     }
+    if name == "nilfs2" {
+        disk.put_logs_right();
+    }
     if name == "f2fs" {
         // Both ends of the two checkpoint packs behind the superblock's.
         for pack in [512 * 4096, 1024 * 4096] {
@@ -324,6 +327,52 @@ impl Sectors {
             let high = modulus - (first + low) % modulus;
             let head = self.0.get_mut(&(place / SECTOR as u64)).expect("it was found there");
             head[..8].copy_from_slice(&(high << 32 | low).to_le_bytes());
+        }
+    }
+
+    /// The superblocks of NILFS2, and every sector that begins like a log, with the super root at its end.
+    fn put_logs_right(&mut self) {
+        let mut superblock = [0; 280];
+        if self.read_at(1024, &mut superblock).is_err() {
+            return;
+        }
+        let field = |raw: &[u8], at: usize| u32::from_le_bytes(raw[at..at + 4].try_into().expect("four bytes"));
+        let seed = field(&superblock, 12);
+        let block = 1024u64 << (field(&superblock, 20) % 7);
+        let is_log = |(number, bytes): (&u64, &[u8; SECTOR])| {
+            let blocks = u64::from(field(bytes, 40));
+            (field(bytes, 8) == 0x1EAF_FA11 && blocks < 1024).then_some((number * SECTOR as u64, blocks * block))
+        };
+        let found: Vec<_> = self.0.iter().filter_map(is_log).collect();
+        for (at, len) in found {
+            let root = at + len.saturating_sub(block);
+            let mut size = [0; 8];
+            if len > block && self.read_at(root, &mut size).is_ok() {
+                let size = u64::from(u16::from_le_bytes([size[4], size[5]]));
+                self.put_crc_right(seed, root, root + 4, root + size.clamp(8, block));
+            }
+            self.put_crc_right(seed, at, at + 4, at + len);
+        }
+        let size = u64::from_le_bytes(superblock[32..40].try_into().expect("eight bytes"));
+        for at in [1024, (size >> 12).saturating_sub(1).saturating_mul(4096)] {
+            if at <= SPARSE_BYTES - 4096 {
+                let sector = self.0.entry(at / 512).or_insert([0; SECTOR]);
+                sector[8..10].copy_from_slice(&[24, 1]);
+                sector[16..20].fill(0);
+                self.put_crc_right(seed, at + 16, at, at + 280);
+            }
+        }
+    }
+
+    /// The kernel's `crc32_le` of these bytes, where it belongs; the place lies within one sector.
+    fn put_crc_right(&mut self, seed: u32, place: u64, from: u64, to: u64) {
+        let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).expect("a log is not larger")];
+        if self.read_at(from, &mut bytes).is_ok() {
+            let mut hasher = crc32fast::Hasher::new_with_initial(!seed);
+            hasher.update(&bytes);
+            let sum = (!hasher.finalize()).to_le_bytes();
+            let at = usize::try_from(place % 512).expect("it lies in a sector");
+            self.0.entry(place / 512).or_insert([0; SECTOR])[at..at + 4].copy_from_slice(&sum);
         }
     }
 

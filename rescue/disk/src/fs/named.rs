@@ -63,13 +63,6 @@ const KNOWN: &[Known] = &[
         Some(((64 << 10) + 36, 16)),
     ),
     known(
-        "nilfs2",
-        1024,
-        NILFS,
-        Some(1024 + 152),
-        Some((1024 + 168, 80)),
-    ),
-    known(
         "erofs",
         1024,
         &[0xE2, 0xE1, 0xF5, 0xE0],
@@ -109,8 +102,6 @@ const BCACHE: &[u8] = &[
 const BCACHEFS: &[u8] = &[
     0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF,
 ];
-/// The revision, then the magic number of nilfs2's superblock.
-const NILFS: &[u8] = &[2, 0, 0, 0, 0, 0, 0x34, 0x34];
 
 fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     if let Some(found) = lvm(source)? {

@@ -30,6 +30,7 @@ const CLAIMED: &[&str] = &[
     "apfs",
     "reiserfs",
     "jfs",
+    "nilfs2",
     "swap",
     "swsuspend",
     "crypto_LUKS",

@@ -66,7 +66,7 @@ pub fn images() -> Vec<Verdict> {
             "",
         ),
         ("mkapfs", 140 * MIB, &["-L", "obst"], "apfsprogs", ""),
-        // No reference maps them in Debian: tests of their own hold the maps against reiserfsprogs and jfsutils.
+        // No reference maps them in Debian: tests of their own hold the maps against reiserfsprogs, jfsutils, and Linux.
         (
             "mkreiserfs",
             64 * MIB,
@@ -75,6 +75,13 @@ pub fn images() -> Vec<Verdict> {
             "",
         ),
         ("mkfs.jfs", 64 * MIB, &["-q", "-L", "eiche"], "jfsutils", ""),
+        (
+            "mkfs.nilfs2",
+            140 * MIB,
+            &["-q", "-L", "linde"],
+            "nilfs-tools",
+            "",
+        ),
         (
             "mkswap",
             16 * MIB,
