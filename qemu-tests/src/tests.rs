@@ -68,6 +68,10 @@ pub const TESTS: &[Test] = &[
         "no_bad_sector_is_touched_more_than_twice",
         failing::no_bad_sector_is_touched_more_than_twice,
     ),
+    all(
+        "a_lost_command_does_not_end_the_run",
+        failing::a_lost_command_does_not_end_the_run,
+    ),
     always(
         "clone_grows_the_last_ext4_partition",
         grow::clone_grows_the_last_ext4_partition,

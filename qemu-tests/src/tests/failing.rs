@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::drive::{Bus, Drive};
 use crate::failure::{Doing, Outcome, ensure};
@@ -21,6 +22,11 @@ const MIB: u64 = 120;
 const BAD: [u64; 11] = [
     9_000, 100_000, 100_001, 120_000, 120_001, 120_002, 120_003, 120_004, 150_007, 199_999, 230_000,
 ];
+/// The kernel waits 20 seconds for a command, and then for the resets.
+const LOST: Duration = Duration::from_secs(240);
+/// Of the kernel's made-up disk.
+const DEBUG_MIB: u64 = 48;
+const DEBUG_BAD: u64 = 40_000;
 /// Sectors that no program reads alone: see [`touches`].
 const MARKS: u64 = 70_000;
 
@@ -84,6 +90,55 @@ pub fn no_bad_sector_is_touched_more_than_twice(lab: &Lab) -> Outcome {
         disk.assert_rescued()?;
     }
     told.into_iter().collect()
+}
+
+/// Every so many commands one is never answered, beside sectors that are bad: the kernel's own made-up SCSI disk.
+pub fn a_lost_command_does_not_end_the_run(lab: &Lab) -> Outcome {
+    let (tools, target) = (
+        lab.folder.join("tools.img"),
+        lab.blank("target.img", DEBUG_MIB)?,
+    );
+    script("tools", &[&tools, Path::new("scsi_debug")])?;
+    let machine = Machine::new(Firmware::Bios)
+        .kernel(lab.image.kernel(""))
+        .job("rescue.shell=hvc0\n")
+        .drive(Drive::new(Bus::Virtio, &target, "TARGET-7A21"))
+        .drive(Drive::new(Bus::Virtio, &tools, "TOOLS-0002"));
+    let mut running = lab.start(&machine)?;
+    let mut shell = running.shell()?;
+    wait_for_disks(&mut shell, &["TARGET-7A21", "TOOLS-0002"])?;
+    let options = "/sys/bus/pseudo/drivers/scsi_debug";
+    shell.run(&format!(
+        "mkdir -p /tools && mount -t ext4 -o ro /dev/vdb /tools && insmod /tools/scsi_debug.ko \
+         dev_size_mb={DEBUG_MIB} medium_error_start={DEBUG_BAD} medium_error_count=10"
+    ))?;
+    shell.until("ls /dev/sda", "/dev/sda", LOST)?;
+    shell.run(&format!(
+        "dd if=/dev/urandom of=/tmp/wanted bs=1M count={DEBUG_MIB} && for n in 1 2 3; do blockdev --setrw /dev/sda; \
+         dd if=/tmp/wanted of=/dev/sda bs=1M conv=fsync && break; sleep 2; done && \
+         dd if=/dev/zero of=/tmp/wanted bs=512 seek={DEBUG_BAD} count=10 conv=notrunc && \
+         echo 600 >{options}/every_nth && echo 6 >{options}/opts"
+    ))?;
+    let clone =
+        "rescue clone /dev/sda serial:TARGET-7A21 --exact --map /tmp/map --approve 7A21 2>&1";
+    let answer = shell.ask_within(clone, JOB_WITHIN)?;
+    shell.run(&format!("echo 0 >{options}/opts"))?;
+    ensure(answer.code == 2, || {
+        format!("{clone} ended with {}: {}", answer.code, answer.text)
+    })?;
+    let map = shell.run("cat /tmp/map")?;
+    ensure(
+        bad_sectors(&map) == (DEBUG_BAD..DEBUG_BAD + 10).collect::<Vec<_>>(),
+        || format!("the map has other bad sectors: {map}"),
+    )?;
+    shell.run(&format!(
+        "dd if=/dev/vda bs=1M count={DEBUG_MIB} | cmp - /tmp/wanted"
+    ))?;
+    let account =
+        shell.run("grep -h -i -o 'aborts=[0-9]*\\|RESETs.*' /proc/scsi/scsi_debug/*; true")?;
+    println!("  {}", account.replace('\n', "; "));
+    shell.leave("poweroff")?;
+    running.ended(SWITCHED_OFF_WITHIN)
 }
 
 impl Failing {

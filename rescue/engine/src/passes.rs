@@ -178,6 +178,7 @@ pub struct Passes {
     stages: Stages,
     gain: Gain,
     pending: Option<Ask>,
+    last: Option<Pass>,
     reads: u64,
     bad_reads: u64,
 }
@@ -190,6 +191,7 @@ impl Passes {
             stages: Stages::new(habits),
             gain: Gain::default(),
             pending: None,
+            last: None,
             reads: 0,
             bad_reads: 0,
         }
@@ -217,6 +219,7 @@ impl Passes {
             return;
         }
         self.pending = None;
+        self.last = Some(ask.pass);
         self.reads += 1;
         let before = self.ground.finished_bytes();
         let end = self.ground.mark(ask, &answer);
@@ -254,8 +257,9 @@ impl Passes {
         self.forget_pending();
     }
 
+    /// That of the read which is awaited, or of the last one.
     pub fn pass(&self) -> Option<Pass> {
-        self.pending.map(|ask| ask.pass)
+        self.pending.map(|ask| ask.pass).or(self.last)
     }
 
     pub fn account(&self) -> Account {
