@@ -117,6 +117,16 @@ impl Damaged {
             self.bad.len(),
             named.len()
         );
+        let sectors = |place: &Value| {
+            let (start, len) = (place[0].as_u64()?, place[1].as_u64()?);
+            Some(start / SECTOR as u64..(start + len).div_ceil(SECTOR as u64))
+        };
+        let lost = report["unreadable"].as_array().into_iter().flatten();
+        let lost: Vec<u64> = lost.filter_map(sectors).flatten().collect();
+        ensure(
+            !lost.is_empty() && lost.iter().all(|sector| self.bad.contains(sector)),
+            || format!("sectors that could be read are called lost: {lost:?}"),
+        )?;
         ensure(named == self.files, || {
             format!("damaged are {:?}, named are {named:?}", self.files)
         })

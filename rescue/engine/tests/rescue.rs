@@ -343,26 +343,61 @@ fn a_failing_disk_is_imaged_and_everything_that_could_be_read_restores() {
     }
 }
 
+/// Into an image, broken off so many times at most.
+fn broken_off(bench: &Bench, seed: u64, times: u32) -> Report {
+    let store = FakeStore::new("backup", 1 << 40);
+    bench.host.add_store("/mnt/backup", &store);
+    let request = request(image("/dev/sda", "/mnt/backup", "pc"));
+    let mut dice = Dice::new(seed ^ 0xFEED);
+    for _ in 0..times {
+        let cancel = Cancel::default();
+        let monitor = CancelAt {
+            cancel: &cancel,
+            left: std::sync::atomic::AtomicU64::new(1 + dice.below(120)),
+        };
+        let report = run_watched(&request, &bench.host, &monitor, &cancel);
+        if !matches!(report.outcome, Outcome::Cancelled { .. }) {
+            return report;
+        }
+    }
+    run(&request, &bench.host)
+}
+
+/// The image's states are of 4 KiB, the sectors of many disks are smaller.
+#[test]
+fn no_sector_beside_a_bad_one_is_lost_when_an_image_is_broken_off() {
+    for seed in 0..12 {
+        let (bench, _) = failing(8, seed);
+        bench.source.with_sectors(512, 512);
+        bench
+            .source
+            .show_manners(|manners| manners.names_sectors = seed % 2 == 0);
+        let mut dice = Dice::new(seed ^ 0x512);
+        let bad: ExtentMap = (0..12)
+            .map(|_| Extent::new(dice.below((8 << 20) / 512) * 512, 512).unwrap())
+            .collect();
+        bench.source.set_bad(bad.clone());
+        let wanted = used(&bench.bytes);
+        let report = broken_off(&bench, seed, 5);
+        assert_eq!(lost(&report), bad.intersection(&wanted), "{report}");
+        assert_brought_by_image(&bench, &wanted, &bad);
+    }
+}
+
+fn assert_brought_by_image(bench: &Bench, wanted: &ExtentMap, missing: &ExtentMap) {
+    run(
+        &request(restore("/mnt/backup/pc.img.zst", "/dev/sdb")),
+        &bench.host,
+    );
+    assert_brought(bench, wanted, missing);
+}
+
 #[test]
 fn an_image_of_a_failing_disk_that_is_broken_off_anywhere_goes_on() {
     for seed in 0..12 {
         let (bench, bad) = failing(8, seed);
-        let store = FakeStore::new("backup", 1 << 40);
-        bench.host.add_store("/mnt/backup", &store);
         let wanted = used(&bench.bytes);
-        let request = request(image("/dev/sda", "/mnt/backup", "pc"));
-        let mut dice = Dice::new(seed ^ 0xFEED);
-        let report = loop {
-            let cancel = Cancel::default();
-            let monitor = CancelAt {
-                cancel: &cancel,
-                left: std::sync::atomic::AtomicU64::new(1 + dice.below(120)),
-            };
-            let report = run_watched(&request, &bench.host, &monitor, &cancel);
-            if !matches!(report.outcome, Outcome::Cancelled { .. }) {
-                break report;
-            }
-        };
+        let report = broken_off(&bench, seed, 200);
         assert!(report.outcome.exit_code() == if lost(&report).is_empty() { 0 } else { 2 });
         let missing = lost(&report);
         // A granule of which a sector is bad counts as bad when it is gone on with.

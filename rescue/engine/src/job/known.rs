@@ -4,11 +4,12 @@ use disk::extent::{Extent, ExtentMap};
 use image::chunk::Entry;
 use image::error::ImageError;
 use image::reader::{Piece, Reader};
-use image::states::State;
+use image::states::{GRANULE, State};
 
 use crate::map::{Map, Status};
 
-/// In granules of the image, so a place beside a bad sector may count as bad.
+/// In granules of the image. One that counts as unreadable may be so for a single sector, and of one of which only a
+/// part had come when the job was killed the rest was never asked for: their sectors are asked for again, each alone.
 #[derive(Debug)]
 pub struct Known {
     pub map: Map,
@@ -43,9 +44,14 @@ impl Known {
         entry: &Entry,
         wanted: &ExtentMap,
     ) -> Result<(), ImageError> {
+        let sector = reader.head().geometry.physical_sector;
+        let unreadable = match sector as usize >= GRANULE {
+            true => Status::Bad,
+            false => Status::NonScraped,
+        };
         let states = [
             (State::Kept, Status::Finished),
-            (State::Unreadable, Status::Bad),
+            (State::Unreadable, unreadable),
         ];
         let told = reader.states(entry)?;
         for (state, status) in states {
@@ -65,6 +71,6 @@ impl Known {
     pub fn has_holes(&self, wanted: &ExtentMap) -> bool {
         let done = self.map.finished.union(&self.map.bad);
         let missing = wanted.intersection(&self.stored).difference(&done);
-        !self.map.bad.is_empty() || !missing.is_empty()
+        !self.map.bad.is_empty() || !self.map.non_scraped.is_empty() || !missing.is_empty()
     }
 }

@@ -274,11 +274,12 @@ impl Link {
 
     fn still_reads(&self, at: u64, millis: u32) -> bool {
         let sector = self.node.geometry.logical_sector;
-        let mut buffer = Bounce::new(sector.max(4096).into());
+        // No more than was read there: what stands behind it may be what is bad.
+        let mut buffer = Bounce::new(sector.into());
+        let buf = buffer.as_mut();
         if self.way == Way::Block {
-            return self.node.file.read_exact_at(buffer.as_mut(), at).is_ok();
+            return self.node.file.read_exact_at(buf, at).is_ok();
         }
-        let buf = &mut buffer.as_mut()[..sector as usize];
         let extent = Extent::new(at, sector.into()).expect("a sector has bytes");
         matches!(self.command(extent, buf, millis), Ok(Sense::Fine))
     }
