@@ -19,10 +19,16 @@ pub struct Contestant {
 
 /// All of them. The images that restore and check read are made by the image contestants of the same round, which
 /// stand before them.
-pub fn all(work: &Work, rescue: &Path, partclone: Option<&Path>) -> Vec<Contestant> {
+pub fn all(
+    work: &Work,
+    rescue: &Path,
+    older: Option<&Path>,
+    partclone: Option<&Path>,
+) -> Vec<Contestant> {
     let here = Here {
         work,
         rescue: rescue.display().to_string(),
+        older: older.map(|older| older.display().to_string()),
         partclone: partclone.map_or_else(String::new, |d| format!("{}/", d.display())),
     };
     [
@@ -52,6 +58,8 @@ const SLEEPS: [Sleeps; 2] = [Sleeps::AsShipped, Sleeps::Without];
 struct Here<'a> {
     work: &'a Work,
     rescue: String,
+    /// Another build of it.
+    older: Option<String>,
     /// Ends in a slash where it is not empty.
     partclone: String,
 }
@@ -63,11 +71,11 @@ impl Here<'_> {
             self.contestant("clone", name, script)
                 .leaving(&self.all(&["out.img"]))
         };
-        vec![
-            one(
-                "rescue",
-                format!("{} clone {disk} {out} --exact --no-verify", self.rescue),
-            ),
+        let ours = |program: &str| format!("{program} clone {disk} {out} --exact --no-verify");
+        let older = self.older.iter();
+        let mut all = vec![one("rescue", ours(&self.rescue))];
+        all.extend(older.map(|older| one("older rescue", ours(older))));
+        all.extend([
             one("dd 4M", format!("dd if={disk} of={out} bs=4M status=none")),
             one("cat", format!("cat {disk} > {out}")),
             one("ddrescue", format!("ddrescue -q {disk} {out}")),
@@ -75,7 +83,8 @@ impl Here<'_> {
                 "qemu-img convert",
                 format!("qemu-img convert -f raw -O raw {disk} {out}"),
             ),
-        ]
+        ]);
+        all
     }
 
     fn clone_used(&self) -> Vec<Contestant> {

@@ -23,6 +23,7 @@ enum What {
 const GOALS: &[Goal] = &[
     wall("clone", "dd 4M", 0.75),
     wall("clone", "cat", 0.85),
+    wall("clone", "older rescue", 1.02),
     wall("clone used", "partclone -b", 0.12),
     wall("clone used", "partclone -b, no sleeps", 0.5),
     wall("image 3", "partclone | zstd -T0 -3", 0.5),

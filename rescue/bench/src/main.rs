@@ -15,13 +15,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: bench [--repeat N] [--size-mib N] [--directory DIR] [--rescue PROGRAM] [--partclone DIR] [--only WORD]
-             [--files N]
+usage: bench [--repeat N] [--size-mib N] [--directory DIR] [--rescue PROGRAM] [--older PROGRAM] [--partclone DIR]
+             [--only WORD] [--files N]
 
 Makes one disk (GPT: FAT32, ext4 with a tree of real files aged by deletes, NTFS with files, swap; free space
 full of stale bytes), then runs every contestant N times, interleaved, and prints medians, peak memory and the ratios
 that are aimed at. --directory should be in memory, outside /dev (default: the temporary directory), and
 have room for three times the disk. --partclone names the directory of another partclone than the installed one.
+--older is a build of rescue from before a change, which must not have made a clone slower.
 --files is how many files the filesystems of 1 TB get whose used maps are read (default: 2,000,000; it needs root and
 7 GiB for them).";
 
@@ -30,6 +31,7 @@ struct Arguments {
     size_mib: u64,
     directory: PathBuf,
     rescue: PathBuf,
+    older: Option<PathBuf>,
     partclone: Option<PathBuf>,
     only: Option<String>,
     files: u64,
@@ -61,6 +63,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
         size_mib: 4096,
         directory: std::env::temp_dir(),
         rescue: beside.unwrap_or_else(|| "rescue".into()),
+        older: None,
         partclone: None,
         only: None,
         files: map::FILES,
@@ -75,6 +78,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--size-mib" => arguments.size_mib = number(&value()?)?,
             "--directory" => arguments.directory = value()?.into(),
             "--rescue" => arguments.rescue = value()?.into(),
+            "--older" => arguments.older = Some(value()?.into()),
             "--partclone" => arguments.partclone = Some(value()?.into()),
             "--files" => arguments.files = number(&value()?)?,
             "--only" => arguments.only = Some(value()?),
@@ -96,7 +100,12 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
         let only = arguments.only.as_ref();
         only.is_none_or(|only| job.contains(only.as_str()))
     };
-    let mut contestants = contestant::all(&disk, &arguments.rescue, arguments.partclone.as_deref());
+    let mut contestants = contestant::all(
+        &disk,
+        &arguments.rescue,
+        arguments.older.as_deref(),
+        arguments.partclone.as_deref(),
+    );
     if let Some(only) = &arguments.only {
         contestants.retain(|c| c.job.contains(only.as_str()));
     }
