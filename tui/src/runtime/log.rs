@@ -27,6 +27,11 @@ fn open(path: &Path) -> Option<File> {
     OpenOptions::new().create(true).append(true).open(path).ok()
 }
 
+/// In one write: two consoles have one log.
+fn append(file: &mut File, text: &str) {
+    let _ = file.write_all(text.as_bytes());
+}
+
 /// In the live system: how long after the kernel's start the first screen was drawn.
 pub fn first_frame() {
     if Home::here() != Home::Medium {
@@ -36,7 +41,7 @@ pub fn first_frame() {
     let seconds = uptime.split(' ').next().unwrap_or_default();
     if let Some(mut file) = path().as_deref().and_then(open) {
         // Nothing depends on this line.
-        let _ = writeln!(file, "RESCUE-TUI: first frame {seconds} s");
+        append(&mut file, &format!("RESCUE-TUI: first frame {seconds} s\n"));
     }
 }
 
@@ -50,7 +55,10 @@ pub fn keep_panics() {
         let path = path();
         if let Some(mut file) = path.as_deref().and_then(open) {
             // A log that cannot be written must not keep the terminal from being restored.
-            let _ = writeln!(file, "rescue-tui: thread {name}: {info}\n{trace}");
+            append(
+                &mut file,
+                &format!("rescue-tui: thread {name}: {info}\n{trace}\n"),
+            );
         }
         if thread::current().id() == main {
             console::restore();
