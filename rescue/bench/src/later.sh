@@ -7,21 +7,21 @@ for tool in restic borg qemu-img debugfs ntfscp; do
     command -v "$tool" >/dev/null || { echo "$tool is missing; install restic borgbackup qemu-utils e2fsprogs ntfs-3g" >&2; exit 1; }
 done
 cd "$dir"
-tree=$(mktemp -d "${TMPDIR:-/tmp}/rescue-bench.XXXXXX")
-trap 'rm -rf "$tree"' EXIT
+tree=$(mktemp -d)
+new=$(mktemp -d)
+trap 'rm -rf "$tree" "$new"' EXIT
 
 cp --sparse=never disk.img later.img
 cp p2.img later2.img
 # debugfs lists inode numbers and sizes; every 33rd file is changed at its end and written anew.
 debugfs -R 'rdump / '"$tree" later2.img >/dev/null 2>&1 || true
 (cd "$tree" && find . -type f -size +0 -size -8M | LC_ALL=C sort | awk 'NR % 33 == 0' | sed 's,^\./,,') >files
-mkdir "$tree.new"
 count=0
 : >commands
 while read -r file; do
     count=$((count + 1))
-    { cat "$tree/$file"; printf 'changed %s\n' "$file"; } >"$tree.new/$count"
-    printf 'cd "/%s"\nrm "%s"\nwrite "%s" "%s"\n' "$(dirname "$file")" "${file##*/}" "$tree.new/$count" "${file##*/}" >>commands
+    { cat "$tree/$file"; printf 'changed %s\n' "$file"; } >"$new/$count"
+    printf 'cd "/%s"\nrm "%s"\nwrite "%s" "%s"\n' "$(dirname "$file")" "${file##*/}" "$new/$count" "${file##*/}" >>commands
 done <files
 debugfs -w -f commands later2.img >/dev/null 2>&1
 e2fsck -fy later2.img >/dev/null 2>&1 || [ $? -le 1 ]
@@ -34,8 +34,8 @@ place() { sgdisk --info="$1" disk.img | awk -v w="$2" '$1 == w && $2 == "sector:
 for n in 2 3; do
     dd if=later$n.img of=later.img bs=1M seek=$(($(place $n First) * 512)) oflag=seek_bytes conv=notrunc status=none
 done
-bytes=$(du -sb "$tree.new" | cut -f1)
-rm -rf "$tree.new" later2.img later3.img commands files
+bytes=$(du -sb "$new" | cut -f1)
+rm later2.img later3.img commands files
 "$rescue" map later.img >later.map
 
 # What is in use and differs, in leaves and in chunks: what nobody can do without, compressed by the stock tool.

@@ -8,7 +8,7 @@ for tool in cc sgdisk mke2fs debugfs mkntfs ntfscp mkfs.fat mcopy mkswap; do
 done
 cd "$dir"
 rm -f disk.img p?.img
-tree=$(mktemp -d "${TMPDIR:-/tmp}/rescue-bench.XXXXXX")
+tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
 # What takes the sleeps out of a program that is given to it by LD_PRELOAD.

@@ -24,6 +24,7 @@ mod parts;
 mod reiserfs;
 mod swap;
 pub mod tree;
+mod trouble;
 mod xfs;
 mod zfs;
 

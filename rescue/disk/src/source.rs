@@ -124,6 +124,18 @@ impl std::error::Error for WriteError {}
 /// Largest structure a reader takes into memory at once.
 pub const STRUCTURE_LIMIT: u64 = 16 << 20;
 
+/// The extent that a read asks for, which must lie on the source; `None` for no bytes.
+pub fn asked(offset: u64, len: u64, size_bytes: u64) -> Result<Option<Extent>, ReadError> {
+    match offset.checked_add(len) {
+        Some(end) if end <= size_bytes => Ok(Extent::new(offset, len)),
+        _ => Err(ReadError::BeyondEnd {
+            offset,
+            len,
+            size_bytes,
+        }),
+    }
+}
+
 /// Reads `len` bytes into memory. A length above [`STRUCTURE_LIMIT`] or beyond the end is an error before
 /// anything is allocated.
 pub fn read_vec(source: &dyn BlockSource, offset: u64, len: u64) -> Result<Vec<u8>, ReadError> {

@@ -2,7 +2,7 @@
 
 use crate::extent::Extent;
 use crate::geometry::Geometry;
-use crate::source::{BlockSource, ReadError};
+use crate::source::{self, BlockSource, ReadError};
 
 /// Offset 0 of the window is the first byte of its extent. Errors name offsets of the window.
 pub struct Window<'a> {
@@ -32,17 +32,7 @@ impl BlockSource for Window<'_> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let len = buf.len() as u64;
-        if offset
-            .checked_add(len)
-            .is_none_or(|end| end > self.extent.len())
-        {
-            return Err(ReadError::BeyondEnd {
-                offset,
-                len,
-                size_bytes: self.extent.len(),
-            });
-        }
+        source::asked(offset, buf.len() as u64, self.extent.len())?;
         self.source
             .read_at(self.extent.start() + offset, buf)
             .map_err(|error| match error {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
 
+#[path = "corpus/bent.rs"]
+mod bent;
 mod made;
 #[path = "made/xfs.rs"]
 mod mkfs;
@@ -14,11 +16,11 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bent::Bent;
 use disk::extent::ExtentMap;
 use disk::fs::tree::walk;
 use disk::fs::{READERS, Reader, Used};
-use disk::geometry::Geometry;
-use disk::source::{BlockSource, ReadError};
+use disk::source::BlockSource;
 use made::cases;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use sparse::Sparse;
@@ -42,39 +44,6 @@ fn computed() -> u64 {
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An image with some of its bytes replaced and its end cut off.
-struct Bent<'a> {
-    image: &'a Sparse,
-    patches: Vec<(u64, Vec<u8>)>,
-    size_bytes: u64,
-}
-
-impl BlockSource for Bent<'_> {
-    fn geometry(&self) -> Geometry {
-        Geometry::of_file(self.size_bytes)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let (len, size_bytes) = (buf.len() as u64, self.size_bytes);
-        if offset.checked_add(len).is_none_or(|end| end > size_bytes) {
-            return Err(ReadError::BeyondEnd {
-                offset,
-                len,
-                size_bytes,
-            });
-        }
-        self.image.read_at(offset, buf)?;
-        for (at, new) in &self.patches {
-            for (place, byte) in (*at..).zip(new) {
-                if (offset..offset + len).contains(&place) {
-                    buf[usize::try_from(place - offset).unwrap()] = *byte;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What is called used, after everything was read that there is to read.

@@ -59,7 +59,7 @@ impl Health {
     }
 }
 
-/// `good, 34 degrees, 12,345 hours`; counters only where they count something.
+/// `good, 34 degrees, 12345 hours`; counters only where they count something.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.verdict, self.is_suspect()) {

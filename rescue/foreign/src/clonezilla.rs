@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use disk::extent::Extent;
 use disk::geometry::Geometry;
-use disk::source::{BlockSource, ReadError, read_vec};
+use disk::source::{self, BlockSource, ReadError, read_vec};
 
 use crate::error::ForeignError;
 use crate::packed::Packing;
@@ -265,16 +265,9 @@ impl BlockSource for Composed {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let Some(asked) = Extent::new(offset, buf.len() as u64) else {
+        let Some(asked) = source::asked(offset, buf.len() as u64, self.size_bytes)? else {
             return Ok(());
         };
-        if asked.end() > self.size_bytes {
-            return Err(ReadError::BeyondEnd {
-                offset,
-                len: asked.len(),
-                size_bytes: self.size_bytes,
-            });
-        }
         let index = |at: u64| usize::try_from(at - offset).expect("it lies in the buffer");
         buf.fill(0);
         for (nth, (place, _)) in self.streams.iter().enumerate() {

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use disk::extent::{Extent, ExtentMap};
+use disk::extent::ExtentMap;
 use disk::geometry::Geometry;
-use disk::source::{BlockSource, ReadError};
+use disk::source::{self, BlockSource, ReadError};
 
 const BLOCK: usize = 1 << 20;
 /// Blocks behind the newest that are kept, for several readers that go forward together.
@@ -105,16 +105,9 @@ impl<B: Begin> BlockSource for Stream<B> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let Some(asked) = Extent::new(offset, buf.len() as u64) else {
+        let Some(asked) = source::asked(offset, buf.len() as u64, self.size_bytes)? else {
             return Ok(());
         };
-        if asked.end() > self.size_bytes {
-            return Err(ReadError::BeyondEnd {
-                offset,
-                len: asked.len(),
-                size_bytes: self.size_bytes,
-            });
-        }
         let mut state = self.lock();
         let mut rest = buf;
         for part in asked.split_at_multiples(BLOCK as u64) {

@@ -16,6 +16,7 @@ mod segments;
 mod superblock;
 
 use crate::fs::tree::TreeError;
+use crate::fs::trouble::Trouble;
 use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
 use checkpoint::{Checkpoint, flag};
@@ -31,20 +32,6 @@ pub const READER: Reader = Reader {
 const BLOCK: u64 = 4096;
 /// Blocks of a segment, which is what an entry of the segment information has bits for.
 const SEGMENT_BLOCKS: u64 = 512;
-
-/// Why something cannot be followed.
-#[derive(Debug)]
-enum Trouble {
-    Read(ReadError),
-    /// A structure contradicts itself or is unknown here; the text says which.
-    Refused(&'static str),
-}
-
-impl From<ReadError> for Trouble {
-    fn from(error: ReadError) -> Trouble {
-        Trouble::Read(error)
-    }
-}
 
 impl From<Trouble> for TreeError {
     fn from(trouble: Trouble) -> TreeError {

@@ -9,8 +9,7 @@ mod log;
 mod superblock;
 mod usage;
 
-use std::fmt;
-
+use crate::fs::trouble::Trouble;
 use crate::fs::{Basis, Filesystem, Reader, State, Used};
 use crate::source::{BlockSource, ReadError};
 use bmap::Blocks;
@@ -22,29 +21,6 @@ pub const READER: Reader = Reader {
     read,
     tree: None,
 };
-
-/// Why something cannot be followed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Trouble {
-    Read(ReadError),
-    /// A structure contradicts itself or is unknown here; the text says which.
-    Refused(&'static str),
-}
-
-impl From<ReadError> for Trouble {
-    fn from(error: ReadError) -> Trouble {
-        Trouble::Read(error)
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::Read(error) => error.fmt(f),
-            Trouble::Refused(why) => f.write_str(why),
-        }
-    }
-}
 
 fn read(source: &dyn BlockSource) -> Result<Option<Filesystem>, ReadError> {
     let Some(raw) = superblock::raw(source)? else {

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
 
+#[path = "../corpus/bent.rs"]
+mod bent;
 #[path = "../made/mod.rs"]
 mod made;
 #[path = "../btrfs/mkfs.rs"]
@@ -17,12 +19,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bent::Bent;
 use disk::extent::ExtentMap;
 use disk::fields::Fields;
 use disk::fs::tree::walk;
 use disk::fs::{Basis, READERS, Reader, Used};
-use disk::geometry::Geometry;
-use disk::source::{BlockSource, ReadError};
+use disk::source::BlockSource;
 use made::cases;
 use mkfs::{FILL, MIB, filled, mounted};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
@@ -53,39 +55,6 @@ fn computed() -> u64 {
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An image with some of its bytes replaced and its end cut off.
-struct Bent<'a> {
-    image: &'a Sparse,
-    patches: Vec<(u64, Vec<u8>)>,
-    size_bytes: u64,
-}
-
-impl BlockSource for Bent<'_> {
-    fn geometry(&self) -> Geometry {
-        Geometry::of_file(self.size_bytes)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let (len, size_bytes) = (buf.len() as u64, self.size_bytes);
-        if offset.checked_add(len).is_none_or(|end| end > size_bytes) {
-            return Err(ReadError::BeyondEnd {
-                offset,
-                len,
-                size_bytes,
-            });
-        }
-        self.image.read_at(offset, buf)?;
-        for (at, new) in &self.patches {
-            for (place, byte) in (*at..).zip(new) {
-                if (offset..offset + len).contains(&place) {
-                    buf[usize::try_from(place - offset).unwrap()] = *byte;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What is called used, after everything was read that there is to read.

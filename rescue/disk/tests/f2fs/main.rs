@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
 
+#[path = "../corpus/bent.rs"]
+mod bent;
 mod files;
 mod forward;
 mod hostile;

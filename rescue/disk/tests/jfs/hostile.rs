@@ -3,10 +3,11 @@
 use std::sync::OnceLock;
 
 use disk::extent::{Extent, ExtentMap};
-use disk::geometry::Geometry;
-use disk::source::{BlockSource, ReadError};
-use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+use disk::source::BlockSource;
+use proptest::prelude::{ProptestConfig, proptest};
 
+use crate::bends::{self, Bends, bends};
+use crate::bent::Bent;
 use crate::kernel::blocks_of;
 use crate::made::cases;
 use crate::sparse::Sparse;
@@ -32,39 +33,6 @@ fn made() -> &'static Made {
     })
 }
 
-/// An image with some of its bytes replaced and its end cut off.
-struct Bent<'a> {
-    image: &'a Sparse,
-    patches: Vec<(u64, Vec<u8>)>,
-    size_bytes: u64,
-}
-
-impl BlockSource for Bent<'_> {
-    fn geometry(&self) -> Geometry {
-        Geometry::of_file(self.size_bytes)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let (len, size_bytes) = (buf.len() as u64, self.size_bytes);
-        if offset.checked_add(len).is_none_or(|end| end > size_bytes) {
-            return Err(ReadError::BeyondEnd {
-                offset,
-                len,
-                size_bytes,
-            });
-        }
-        self.image.read_at(offset, buf)?;
-        for (at, new) in &self.patches {
-            for (place, byte) in (*at..).zip(new) {
-                if (offset..offset + len).contains(&place) {
-                    buf[usize::try_from(place - offset).unwrap()] = *byte;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 fn endured(source: &dyn BlockSource) -> ExtentMap {
     let size = source.size_bytes();
     let (found, taken) = peak::during(|| (reader().read)(source).unwrap());
@@ -74,27 +42,8 @@ fn endured(source: &dyn BlockSource) -> ExtentMap {
     used
 }
 
-type Bends = Vec<(prop::sample::Index, usize, Vec<u8>)>;
-
-fn bends(within: usize) -> impl Strategy<Value = Bends> {
-    let edge = prop_oneof![
-        prop::collection::vec(any::<u8>(), 1..9),
-        Just(vec![0; 4]),
-        Just(vec![0xFF; 4]),
-        (0u32..3000).prop_map(|n| n.to_le_bytes().to_vec()),
-    ];
-    prop::collection::vec((any::<prop::sample::Index>(), 0..within, edge), 1..6)
-}
-
 fn bent(places: &[u64], bends: Bends) -> Bent<'static> {
-    let patches = bends
-        .into_iter()
-        .map(|(index, inside, new)| (places[index.index(places.len())] + inside as u64, new));
-    Bent {
-        image: &made().image,
-        patches: patches.collect(),
-        size_bytes: 64 * MIB,
-    }
+    bends::bent(&made().image, places, bends)
 }
 
 proptest! {

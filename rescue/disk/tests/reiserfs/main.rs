@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that stops has failed")]
 
+#[path = "../kernel/bends.rs"]
+mod bends;
+#[path = "../corpus/bent.rs"]
+mod bent;
 mod hostile;
 mod journal;
 #[path = "../kernel/mod.rs"]

@@ -81,7 +81,7 @@ impl Translation {
         let (group, inside) = (number / self.per_group, number % self.per_group);
         let group_blocks = self.per_group.div_ceil(self.per_block) + 1;
         let descriptor = (group / self.groups).checked_mul(self.groups * group_blocks + 1);
-        let bits = descriptor.map(|at| at + 1 + group % self.groups * group_blocks);
+        let bits = descriptor.and_then(|at| at.checked_add(1 + group % self.groups * group_blocks));
         let at = bits.and_then(|at| at.checked_add(1 + inside / self.per_block));
         let at = at.ok_or(lost.clone())?;
         let block = self.map.place(at, None, blocks)?.ok_or(lost.clone())?;
