@@ -16,6 +16,7 @@ mod serve;
 mod shorten;
 mod show;
 mod state;
+pub(crate) mod unfinished;
 mod verify;
 
 use std::path::PathBuf;
@@ -25,7 +26,6 @@ use disk::table::edit::Patch;
 use image::prune::Step;
 use serde::Serialize;
 
-pub(crate) use imaging::fingerprint;
 pub use look::Shown;
 pub use prepare::prepare;
 pub use refusal::Refusal;

@@ -11,17 +11,17 @@ use std::sync::Mutex;
 
 use disk::extent::{Extent, ExtentMap};
 use engine::event::{Cancel, Event, Monitor, Silent, Standing, Step};
-use engine::fake::FakeStore;
+use engine::fake::{FakeDisk, FakeStore};
 use engine::host::Host;
 use engine::job;
 use engine::map::{Map, Status};
 use engine::mapfile;
 use engine::passes::Depth;
-use engine::plan::prepare;
+use engine::plan::{Refusal, prepare};
 use engine::report::{Outcome, Report, Verified};
 use scene::{
-    Bench, CancelAt, Dice, Listening, MIB, clone, consented, differing, exact, image, map, request,
-    restore, run, run_watched, tuning, used,
+    Bench, CancelAt, Dice, Listening, MIB, clone, consented, differing, exact, image, map, refused,
+    request, restore, run, run_watched, tuning, used,
 };
 
 const PHYSICAL: u64 = 4096;
@@ -409,4 +409,87 @@ fn an_image_of_a_failing_disk_that_is_broken_off_anywhere_goes_on() {
         );
         assert_restores(&bench, &wanted, &missing);
     }
+}
+
+/// Sectors of both FATs that tell of the same clusters, in whole physical sectors.
+fn both_fats() -> ExtentMap {
+    let sector = |n: u64| (1 << 20) + n * 512;
+    map(&[(sector(8), 4096), (sector(64), 8192)])
+}
+
+/// The image of a disk, broken off after some events; `false` when it was done before.
+fn is_broken_off(bench: &Bench, events: u64) -> bool {
+    let cancel = Cancel::default();
+    let monitor = CancelAt {
+        cancel: &cancel,
+        left: events.into(),
+    };
+    let request = request(image("/dev/sda", "/mnt/backup", "pc"));
+    let report = run_watched(&request, &bench.host, &monitor, &cancel);
+    matches!(report.outcome, Outcome::Cancelled { .. })
+}
+
+#[test]
+fn an_image_goes_on_when_less_is_known_of_the_disk_than_when_it_was_begun() {
+    let mut went_on = 0;
+    for seed in 0..12 {
+        let (bench, bad) = failing(8, seed);
+        let store = FakeStore::new("backup", 1 << 40);
+        bench.host.add_store("/mnt/backup", &store);
+        let wanted = used(&bench.bytes);
+        if !is_broken_off(&bench, 20 + seed * 12) {
+            continue;
+        }
+        let worse = bad.union(&both_fats());
+        bench.source.set_bad(worse.clone());
+        if seed % 2 == 0 {
+            is_broken_off(&bench, 60);
+        }
+        let report = run(
+            &request(image("/dev/sda", "/mnt/backup", "pc")),
+            &bench.host,
+        );
+        assert!(
+            matches!(report.outcome, Outcome::Damage { .. } | Outcome::Done),
+            "{seed}: {report}"
+        );
+        went_on += u64::from(report.resumed_bytes > 0);
+        let missing = lost(&report);
+        let near = worse.aligned_out(PHYSICAL, 8 << 20);
+        assert_eq!(missing.difference(&near), ExtentMap::new(), "{report}");
+        assert_restores(&bench, &wanted, &missing);
+    }
+    assert!(went_on >= 6, "{went_on}");
+}
+
+#[test]
+fn an_image_does_not_go_on_when_somebody_wrote_to_the_disk() {
+    let (bench, bad) = failing(8, 3);
+    bench
+        .host
+        .add_store("/mnt/backup", &FakeStore::new("backup", 1 << 40));
+    assert!(is_broken_off(&bench, 120));
+    let mut bytes = bench.bytes.clone();
+    let fat = (1 << 20) + 512;
+    let free = bytes[fat..fat + 57 * 512]
+        .windows(48)
+        .position(|window| window.iter().all(|byte| *byte == 0))
+        .unwrap()
+        .next_multiple_of(2);
+    for start in [fat + free, fat + 57 * 512 + free] {
+        bytes[start..start + 46].fill(0xFF);
+    }
+    bench.host.remove("/dev/sda");
+    let changed = FakeDisk::new("/dev/sda", "SOURCE01", bytes);
+    changed.with_sectors(512, 4096);
+    changed.set_bad(bad);
+    bench.host.add(&changed);
+    let refusals = refused(
+        &request(image("/dev/sda", "/mnt/backup", "pc")),
+        &bench.host,
+    );
+    assert!(
+        matches!(refusals[..], [Refusal::UnfinishedOther { .. }]),
+        "{refusals:?}"
+    );
 }

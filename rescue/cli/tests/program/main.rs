@@ -4,6 +4,7 @@
 
 mod chain;
 mod exchange;
+mod failing;
 mod files;
 mod flow;
 mod killed;

@@ -2,7 +2,7 @@
 
 use disk::extent::{Extent, ExtentMap};
 use disk::source::BlockSource;
-use image::digest::ImageId;
+use image::digest::{Digest, ImageId};
 use image::error::ImageError;
 use image::head::{Head, Order};
 use image::manifest::Manifest;
@@ -26,8 +26,7 @@ use crate::clock;
 use crate::event::Step;
 use crate::health::Health;
 use crate::host::Disk;
-use crate::map::Map;
-use crate::plan::fingerprint;
+use crate::plan::unfinished;
 use crate::report::{Report, Verified};
 use crate::request::{Action, Coverage, Place, Verification};
 
@@ -108,8 +107,7 @@ impl Job<'_> {
         if let Some(done) = Extent::between(0, writer.at()) {
             known.stored.insert(done);
         }
-        let stored = std::mem::take(&mut known.stored);
-        let mut taker = IntoImage::new(writer, options.level, &self.plan.used, stored)?;
+        let mut taker = IntoImage::new(writer, options.level, &self.plan.used, known)?;
         let map = std::mem::take(&mut known.map);
         let mut record = Record::in_memory(self.plan, self.host, self.tuning, map);
         let rescued = self.rescue(&mut taker, &mut record, meter, report);
@@ -129,13 +127,11 @@ impl Job<'_> {
     ) -> Result<(Writer<'s>, Known), Stop> {
         let id = random_id().map_err(Stop::Fault)?;
         let geometry = source.geometry();
-        let head = Head::new(id, geometry, fingerprint(disk, &self.plan.used))
-            .with_chunk_size(self.tuning.chunk_bytes);
         let unfinished = unfinished_name(name);
-        let mut known = Known {
-            map: Map::new(geometry.size_bytes),
-            stored: ExtentMap::new(),
-        };
+        let begun = self.fingerprint_of_begun(store, &unfinished, disk, source);
+        let fingerprint = begun.unwrap_or_else(|| unfinished::fingerprint(disk, &self.plan.used));
+        let head = Head::new(id, geometry, fingerprint).with_chunk_size(self.tuning.chunk_bytes);
+        let mut known = Known::of(geometry.size_bytes);
         if !store
             .exists(&unfinished)
             .map_err(|error| Stop::Fault(error.to_string()))?
@@ -160,6 +156,21 @@ impl Job<'_> {
             known.read(&reader, end, &self.plan.used).map_err(fault)?;
         }
         Ok((writer, known))
+    }
+
+    /// Of an unfinished image that is one of this disk, however much better its map was known then.
+    fn fingerprint_of_begun(
+        &self,
+        store: &dyn Store,
+        unfinished: &str,
+        disk: &Disk,
+        source: &dyn BlockSource,
+    ) -> Option<Digest> {
+        let reader = Reader::open(store, unfinished).ok()?;
+        let is_begun = unfinished::is_begun(&reader, self.plan, disk, source);
+        is_begun
+            .is_ok_and(|is| is)
+            .then(|| reader.head().fingerprint)
     }
 
     fn parent(&self, store: &dyn Store) -> Result<Option<Reader>, Stop> {

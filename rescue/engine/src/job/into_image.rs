@@ -9,6 +9,7 @@ use image::error::ImageError;
 use image::states::{GRANULE, State, States};
 use image::writer::Writer;
 
+use super::known::Known;
 use super::pipeline::Stop;
 use super::rescue::{Missing, Taker, Urgency};
 
@@ -27,6 +28,8 @@ pub struct IntoImage<'a, 's> {
     open: Vec<Cell>,
     /// Cells that are in the image.
     stored: ExtentMap,
+    /// Wanted by now, and still free in the image.
+    grown: ExtentMap,
     /// Granules of which only a part has come, by what has come.
     partial: ExtentMap,
     taken_bytes: u64,
@@ -48,12 +51,12 @@ enum Change {
 }
 
 impl<'a, 's> IntoImage<'a, 's> {
-    /// `stored` is what an earlier run, or the copy at full speed, has put into the image.
+    /// `known` is what an earlier run, or the copy at full speed, has put into the image.
     pub fn new(
         writer: &'a mut Writer<'s>,
         level: i32,
         wanted: &'a ExtentMap,
-        stored: ExtentMap,
+        known: &mut Known,
     ) -> Result<IntoImage<'a, 's>, Stop> {
         writer.any_order();
         Ok(IntoImage {
@@ -61,7 +64,8 @@ impl<'a, 's> IntoImage<'a, 's> {
             encoder: Encoder::new(level).map_err(fault)?,
             wanted,
             open: Vec::new(),
-            stored,
+            stored: std::mem::take(&mut known.stored),
+            grown: std::mem::take(&mut known.grown),
             partial: ExtentMap::new(),
             taken_bytes: 0,
             synced: Instant::now(),
@@ -70,6 +74,14 @@ impl<'a, 's> IntoImage<'a, 's> {
 
     /// Stores what is open, and what nobody has touched: not tried where it is wanted, free elsewhere.
     pub fn finish(mut self) -> Result<(), Stop> {
+        let grown = self.grown.clone();
+        let cell = u64::from(self.writer.head().chunk_size);
+        for part in grown.iter().flat_map(|part| part.split_at_multiples(cell)) {
+            // A cell that was fetched for another part of it has no such part any more.
+            if self.grown.contains(part.start()) {
+                self.cell(part.start())?;
+            }
+        }
         while !self.open.is_empty() {
             self.close_oldest()?;
         }
@@ -128,7 +140,7 @@ impl<'a, 's> IntoImage<'a, 's> {
             true => self.writer.read_back(start, &mut content).map_err(fault)?,
             false => None,
         };
-        let states = match before {
+        let mut states = match before {
             Some(states) => states,
             None => {
                 let len = usize::try_from(extent.len()).expect("a cell fits in memory");
@@ -142,11 +154,24 @@ impl<'a, 's> IntoImage<'a, 's> {
             }
         };
         Ok(Cell {
+            change: self.grow(extent, &mut states),
             extent,
             content,
             states,
-            change: Change::None,
         })
+    }
+
+    /// What was left out as free is not tried.
+    fn grow(&mut self, cell: Extent, states: &mut States) -> Change {
+        let grown: Vec<Extent> = self.grown.within(cell).collect();
+        for part in &grown {
+            states.set(cell, *part, State::NotTried);
+        }
+        self.grown.remove(cell);
+        match grown.is_empty() {
+            true => Change::None,
+            false => Change::Some,
+        }
     }
 
     fn close_oldest(&mut self) -> Result<(), Stop> {

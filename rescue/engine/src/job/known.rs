@@ -15,9 +15,19 @@ pub struct Known {
     pub map: Map,
     /// Cells that have an entry.
     pub stored: ExtentMap,
+    /// What the map of an earlier run called free and this one does not.
+    pub grown: ExtentMap,
 }
 
 impl Known {
+    pub fn of(size_bytes: u64) -> Known {
+        Known {
+            map: Map::new(size_bytes),
+            stored: ExtentMap::new(),
+            grown: ExtentMap::new(),
+        }
+    }
+
     /// Takes what stands before `end`.
     pub fn read(
         &mut self,
@@ -50,8 +60,9 @@ impl Known {
             false => Status::NonScraped,
         };
         let states = [
-            (State::Kept, Status::Finished),
-            (State::Unreadable, unreadable),
+            (State::Kept, Some(Status::Finished)),
+            (State::Unreadable, Some(unreadable)),
+            (State::Free, None),
         ];
         let told = reader.states(entry)?;
         for (state, status) in states {
@@ -61,7 +72,10 @@ impl Known {
                 None => continue,
             };
             for part in extents.iter().flat_map(|extent| wanted.within(*extent)) {
-                self.map.set(part, status);
+                match status {
+                    Some(status) => self.map.set(part, status),
+                    None => self.grown.insert(part),
+                }
             }
         }
         Ok(())

@@ -4,7 +4,6 @@ use disk::extent::{Extent, ExtentMap};
 use disk::size::Size;
 use disk::source::BlockSource;
 use image::codec::{Encoded, Encoder};
-use image::digest::Digest;
 use image::reader::Reader;
 use image::states::{State, States};
 use image::store::Store;
@@ -12,6 +11,7 @@ use image::{file_name, unfinished_name};
 
 use super::find::{Survey, used};
 use super::refusal::Refusal;
+use super::unfinished::is_begun;
 use super::{Plan, StoreFacts, ancestor, show};
 use crate::host::{Disk, OpenPlace};
 use crate::mapfile::{Ends, Subject};
@@ -52,7 +52,14 @@ pub fn plan(
         needed_bytes: estimate(&*opened, &plan.used, request.options.level),
     };
     if bad_name(name).is_none() {
-        there_already(&*place.store, name, &disk, &mut plan, &mut facts, survey);
+        there_already(
+            &*place.store,
+            name,
+            (&disk, &*opened),
+            &mut plan,
+            &mut facts,
+            survey,
+        );
     }
     room(&facts, place.store.file_limit(), survey);
     plan.lines.insert(0, taken(&plan, &disk));
@@ -148,7 +155,7 @@ fn room(facts: &StoreFacts, file_limit: Option<u64>, survey: &mut Survey<'_>) {
 fn there_already(
     store: &dyn Store,
     name: &str,
-    disk: &Disk,
+    (disk, source): (&Disk, &dyn BlockSource),
     plan: &mut Plan,
     facts: &mut StoreFacts,
     survey: &mut Survey<'_>,
@@ -171,7 +178,7 @@ fn there_already(
         Err(error) => return survey.refuse(other(&error)),
     }
     match Reader::open(store, &unfinished) {
-        Ok(reader) if reader.head().fingerprint == fingerprint(disk, &plan.used) => {
+        Ok(reader) if is_begun(&reader, plan, disk, source).unwrap_or(false) => {
             facts.needed_bytes = facts.needed_bytes.saturating_sub(reader.stored_bytes());
             plan.lines.push(format!(
                 "goes on with {}/{unfinished}, which has {}",
@@ -187,18 +194,6 @@ fn there_already(
             .lines
             .push(format!("begins {}/{unfinished} anew", store.describe())),
     }
-}
-
-/// Of everything that must be the same for an unfinished image to be gone on with.
-pub fn fingerprint(disk: &Disk, used: &ExtentMap) -> Digest {
-    let identity = serde_json::to_vec(&disk.identity).expect("an identity is plain data");
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&identity);
-    for extent in used.iter() {
-        hasher.update(&extent.start().to_le_bytes());
-        hasher.update(&extent.len().to_le_bytes());
-    }
-    Digest(*hasher.finalize().as_bytes())
 }
 
 /// What the image will need, from samples that lie evenly over what is used.
