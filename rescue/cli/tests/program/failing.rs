@@ -36,7 +36,7 @@ struct Failing {
 impl Failing {
     fn new() -> Failing {
         let dir = TempDir::new().unwrap();
-        let made = Failing {
+        let mut made = Failing {
             healthy: Vec::new(),
             bad: BTreeSet::new(),
             dir,
@@ -61,10 +61,8 @@ impl Failing {
              mount -o loop btrfs mnt; cp disk mnt/disk.img; sync mnt/disk.img
              filefrag -v mnt/disk.img >places; umount mnt; mount -o loop,ro btrfs mnt",
         );
-        Failing {
-            healthy: std::fs::read(made.path("disk")).unwrap(),
-            ..made
-        }
+        made.healthy = std::fs::read(made.path("disk")).unwrap();
+        made
     }
 
     fn path(&self, name: &str) -> PathBuf {
