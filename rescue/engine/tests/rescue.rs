@@ -462,14 +462,8 @@ fn an_image_goes_on_when_less_is_known_of_the_disk_than_when_it_was_begun() {
     assert!(went_on >= 6, "{went_on}");
 }
 
-#[test]
-fn an_image_does_not_go_on_when_somebody_wrote_to_the_disk() {
-    let (bench, bad) = failing(8, 3);
-    bench
-        .host
-        .add_store("/mnt/backup", &FakeStore::new("backup", 1 << 40));
-    assert!(is_broken_off(&bench, 120));
-    let mut bytes = bench.bytes.clone();
+/// Takes a cluster that was free, in both FATs.
+fn take_a_cluster(bytes: &mut [u8]) {
     let fat = (1 << 20) + 512;
     let free = bytes[fat..fat + 57 * 512]
         .windows(48)
@@ -479,17 +473,37 @@ fn an_image_does_not_go_on_when_somebody_wrote_to_the_disk() {
     for start in [fat + free, fat + 57 * 512 + free] {
         bytes[start..start + 46].fill(0xFF);
     }
-    bench.host.remove("/dev/sda");
-    let changed = FakeDisk::new("/dev/sda", "SOURCE01", bytes);
-    changed.with_sectors(512, 4096);
-    changed.set_bad(bad);
-    bench.host.add(&changed);
-    let refusals = refused(
-        &request(image("/dev/sda", "/mnt/backup", "pc")),
-        &bench.host,
-    );
-    assert!(
-        matches!(refusals[..], [Refusal::UnfinishedOther { .. }]),
-        "{refusals:?}"
-    );
+}
+
+/// What a driver notes in a FAT's first sector while it has it mounted.
+fn mark_as_mounted(bytes: &mut [u8]) {
+    bytes[(1 << 20) + 37] ^= 1;
+}
+
+#[test]
+fn an_image_does_not_go_on_when_somebody_wrote_to_the_disk() {
+    for change in [take_a_cluster, mark_as_mounted] {
+        for gets_worse in [false, true] {
+            let (bench, mut bad) = failing(8, 3);
+            let store = FakeStore::new("backup", 1 << 40);
+            bench.host.add_store("/mnt/backup", &store);
+            assert!(is_broken_off(&bench, 60));
+            let mut bytes = bench.bytes.clone();
+            change(&mut bytes);
+            if gets_worse {
+                bad.insert(Extent::new((5 << 20) + 8192, 4096).unwrap());
+            }
+            bench.host.remove("/dev/sda");
+            let changed = FakeDisk::new("/dev/sda", "SOURCE01", bytes);
+            changed.with_sectors(512, 4096);
+            changed.set_bad(bad);
+            bench.host.add(&changed);
+            let request = request(image("/dev/sda", "/mnt/backup", "pc"));
+            let refusals = refused(&request, &bench.host);
+            assert!(
+                matches!(refusals[..], [Refusal::UnfinishedOther { .. }]),
+                "{refusals:?}"
+            );
+        }
+    }
 }

@@ -53,17 +53,15 @@ pub fn is_begun(
 ) -> Result<bool, ImageError> {
     let used = &plan.used;
     let (then, now) = (reader.head().fingerprint, fingerprint(disk, used));
-    if then == now {
-        return Ok(true);
-    }
-    // What a child left to its parent tells nothing of the map that it was begun with.
-    if reader.head().lineage == Lineage::Child
-        || then.0[..DEVICE] != now.0[..DEVICE]
-        || reader.head().geometry != source.geometry()
-    {
+    if then.0[..DEVICE] != now.0[..DEVICE] || reader.head().geometry != source.geometry() {
         return Ok(false);
     }
-    Ok(has_same_marks(reader, disk, source)? && knows_less(reader, disk, used)?)
+    let as_it_was = match then == now {
+        true => true,
+        // What a child left to its parent tells nothing of the map that it was begun with.
+        false => reader.head().lineage != Lineage::Child && knows_less(reader, disk, used)?,
+    };
+    Ok(as_it_was && has_same_marks(reader, disk, source)?)
 }
 
 /// Nothing of what the image has is free now, and what it left out as free is kept now only where nobody knows.
@@ -121,7 +119,7 @@ fn has_same_marks(
             };
             if let Piece::Entry(entry) = &piece {
                 let kept = parts(reader, entry, State::Kept)?;
-                let mut kept = kept.iter().filter_map(|part| part.intersect(*mark));
+                let mut kept = kept.iter().filter_map(|part| part.intersect(mark));
                 if kept.any(|part| differs(reader, source, part)) {
                     return Ok(false);
                 }
