@@ -1,6 +1,7 @@
 //! Every test, by name.
 
 pub(crate) mod boot;
+mod buses;
 mod consoles;
 mod damaged;
 mod data;
@@ -9,6 +10,7 @@ mod failing;
 mod grow;
 mod jobs;
 mod memory;
+mod network;
 mod power_cut;
 mod pulled;
 mod screens;
@@ -89,6 +91,14 @@ pub const TESTS: &[Test] = &[
     always(
         "unattended_job_switches_off",
         jobs::unattended_job_switches_off,
+    ),
+    all(
+        "gpt_system_goes_over_every_bus_and_boots",
+        buses::gpt_system_goes_over_every_bus_and_boots,
+    ),
+    all(
+        "an_address_is_had_on_every_wired_card",
+        network::an_address_is_had_on_every_wired_card,
     ),
     all(
         "gpt_system_imaged_restored_and_boots",

@@ -18,7 +18,6 @@ pub fn unattended_job_switches_off(lab: &Lab) -> Outcome {
     let mut running = lab.start(&machine)?;
     for said in [
         "RESCUE-INIT: start ",
-        "RESCUE-INIT: modules ",
         "RESCUE-INIT: settled ",
         "first",
         "again",
