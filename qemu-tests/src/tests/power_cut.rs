@@ -13,10 +13,12 @@ use crate::tests::system::{SWITCHED_OFF_WITHIN, script, store};
 
 /// As `disks/cut` numbers them; each is its module's name.
 const KINDS: &[&str] = &[
-    "ext4", "ext3", "xfs", "btrfs", "f2fs", "vfat", "exfat", "ntfs3",
+    "ext4", "ext3", "xfs", "btrfs", "f2fs", "vfat", "exfat", "ntfs3", "nilfs2",
 ];
+/// Its map is known to the program, its files are not.
+const UNREAD: &[&str] = &["nilfs2"];
 const FILES: usize = 40;
-const SIZE_MIB: u64 = 930;
+const SIZE_MIB: u64 = 1070;
 const WITHIN: Duration = Duration::from_secs(300);
 
 pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome {
@@ -35,7 +37,7 @@ pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome
     let mut running = lab.start(&machine)?;
     let mut shell = running.shell()?;
     wait_for_disks(&mut shell, &["CUT-0001", "STORE-0002", "TARGET-7A21"])?;
-    let disks = shell.run("rescue disks | grep -A14 CUT-0001")?;
+    let disks = shell.run("rescue disks | grep -A16 CUT-0001")?;
     job(
         &mut shell,
         "rescue image serial:CUT-0001 label:STORE --name cut",
@@ -46,19 +48,9 @@ pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome
     )?;
     let mut told = Vec::new();
     for (nth, kind) in KINDS.iter().enumerate() {
-        // The program reads by itself what the kernel then mounts: a file from the source's partition, still dirty.
-        let copied = shell.run(&format!(
-            "rescue ls /dev/sda{0} | grep -c ' f[0-9]*$'; mkdir -p /tmp/{kind} && \
-             rescue cp /dev/sda{0} f17 /tmp/{kind} >/tmp/said 2>&1 && cd /tmp/{kind} && sha256sum f17; cd /",
-            nth + 1
-        ))?;
-        let [count, sum] = copied.lines().collect::<Vec<_>>()[..] else {
-            return Err(Failure::new(format!("{kind}: {copied}")));
-        };
-        ensure(
-            count == FILES.to_string() && sums[nth].contains(sum),
-            || format!("{kind}: its partition is read as {copied}"),
-        )?;
+        if !UNREAD.contains(kind) {
+            assert_read_by_us(&mut shell, kind, nth + 1, &sums[nth])?;
+        }
         mount(&mut shell, &format!("/dev/vda{}", nth + 1), kind)?;
         told.push(there(&mut shell, kind, &sums[nth])?);
     }
@@ -66,6 +58,20 @@ pub fn what_was_fsynced_before_a_power_cut_is_in_the_image(lab: &Lab) -> Outcome
     running.ended(SWITCHED_OFF_WITHIN)?;
     ensure(digest(&disk)? == whole, || "the source has changed".into())?;
     assert_all(&told, &disks)
+}
+
+/// The program reads by itself what the kernel then mounts: a file from the source's partition, still dirty.
+fn assert_read_by_us(shell: &mut Shell, kind: &str, number: usize, sums: &str) -> Outcome {
+    let copied = shell.run(&format!(
+        "rescue ls /dev/sda{number} | grep -c ' f[0-9]*$'; mkdir -p /tmp/{kind} && \
+         rescue cp /dev/sda{number} f17 /tmp/{kind} >/tmp/said 2>&1 && cd /tmp/{kind} && sha256sum f17; cd /"
+    ))?;
+    let [count, sum] = copied.lines().collect::<Vec<_>>()[..] else {
+        return Err(Failure::new(format!("{kind}: {copied}")));
+    };
+    ensure(count == FILES.to_string() && sums.contains(sum), || {
+        format!("{kind}: its partition is read as {copied}")
+    })
 }
 
 /// How many of the files are in `/mnt` as they were.
