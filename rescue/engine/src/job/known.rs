@@ -64,11 +64,15 @@ impl Known {
             (State::Unreadable, Some(unreadable)),
             (State::Free, None),
         ];
-        let told = reader.states(entry)?;
+        // Without states of its own it is all in one, and may be long.
+        let told = match entry.has_states() {
+            true => reader.states(entry)?,
+            false => None,
+        };
         for (state, status) in states {
             let extents: Vec<Extent> = match &told {
                 Some(told) => told.extents(entry.extent, state).collect(),
-                None if entry.kind.state() == state => vec![entry.extent],
+                None if !entry.has_states() && entry.kind.state() == state => vec![entry.extent],
                 None => continue,
             };
             for part in extents.iter().flat_map(|extent| wanted.within(*extent)) {
