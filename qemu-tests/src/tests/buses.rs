@@ -67,6 +67,8 @@ pub fn gpt_system_goes_over_every_bus_and_boots(lab: &Lab) -> Outcome {
         ));
         from = disk;
     }
+    // There are six SATA ports.
+    drives.sort_by_key(|drive| drive.bus != Bus::Ahci);
     let mut running = unattended(lab, Firmware::Uefi, &drives, &commands)?;
     for number in 1..=commands.len() {
         let said = done(&mut running, number)?;

@@ -18,7 +18,7 @@ mod sparse;
 
 use disk::extent::ExtentMap;
 use disk::fs::{Basis, Filesystem, READERS, Reader, State, Used};
-use kernel::{assert_files, blocks_of, by_grub, copy, kept_in, restored};
+use kernel::{assert_files, assert_files_below, blocks_of, by_grub, copy, kept_in, restored};
 use made::{blank, open, run, run_any, write_at};
 use tempfile::NamedTempFile;
 
@@ -160,12 +160,11 @@ fn after_a_power_cut_it_is_whole_until_its_own_checker_has_replayed_the_log() {
     assert!(code < 2, "{code} {said}");
     let back = restored(&file, &map(&file));
     free_by_walk(&back);
-    assert_files(&back);
+    assert_files_below(&back, 80);
     // Whatever the checker made of the files that were synced last (JFS writes their names when it likes), the copy
     // has the same.
-    for number in [100, 117, 129] {
-        let name = format!("/live{number}");
-        assert_eq!(by_grub(&back, &name), by_grub(&file, &name), "{number}");
+    for name in ["/a/live89", "/live100", "/live117", "/live129"] {
+        assert_eq!(by_grub(&back, name), by_grub(&file, name), "{name}");
     }
 }
 
