@@ -279,6 +279,31 @@ fn the_tree_has_what_its_files_name() {
     assert!(read("buildroot/external.desc").starts_with("name: RESCUE\n"));
 }
 
+/// Buildroot takes the C library away without a word when the headers' series is not said, and the package with it.
+#[test]
+fn the_kernel_of_the_tree_has_its_headers_and_its_sum() {
+    let defconfig = read("buildroot/configs/rescue_x86_64_defconfig");
+    let value = |name: &str| {
+        let mut values = defconfig.lines().filter_map(|line| line.strip_prefix(name));
+        values.next().unwrap().trim_matches('"').to_owned()
+    };
+    let version = value("BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE=");
+    let (series, _) = version.rsplit_once('.').unwrap();
+    let headers = format!(
+        "BR2_PACKAGE_HOST_LINUX_HEADERS_CUSTOM_{}=y",
+        series.replace('.', "_")
+    );
+    assert!(defconfig.lines().any(|line| line == headers), "{headers}");
+    let sums = read("buildroot/board/rescue/patches/linux/linux.hash");
+    let tarball = format!("linux-{version}.tar.xz");
+    let sum = lines(&sums).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (words.len() == 3 && words[0] == "sha256" && words[2] == tarball).then(|| words[1])
+    });
+    let is_sum = |sum: &str| sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(sum.is_some_and(is_sum), "{tarball}: {sums}");
+}
+
 #[test]
 fn recipes_of_the_package_are_indented_by_tabs() {
     for name in [
