@@ -41,6 +41,7 @@ impl Task {
             Action::Check { .. } => Task::Check,
             Action::Extract { .. } => Task::Extract,
             Action::Serve { .. }
+            | Action::Mount { .. }
             | Action::Export { .. }
             | Action::Merge { .. }
             | Action::Prune { .. } => Task::Words,

@@ -44,6 +44,26 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         Command::Clone(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
         }),
+        looking @ (Command::Verify { .. } | Command::Ls { .. } | Command::Cp { .. }) => {
+            look(looking, streams)
+        }
+        Command::Check { image, output } => check::run(image, &output, streams),
+        Command::Serve(w) => job::run_without_consent(w.request(), &w.output, streams),
+        Command::Mount(w) => job::run_without_consent(w.request(), &w.output, streams),
+        Command::Images { store, output } => images::run(&store, &output, streams),
+        Command::Merge(w) => job::run_without_consent(w.request(), &w.output, streams),
+        Command::Prune(w) => job::run(w.request(), &w.consent, &w.output, streams),
+        Command::Info { image, output } => info::run(&image, &output, streams),
+        Command::Map { source, keys } => mapped(&source, &keys, streams),
+        Command::Simulate(words) => simulate::run(&words, streams),
+        Command::Completions { shell } => completions::run(shell, streams),
+        Command::Man { directory } => man::run(&directory, streams),
+    }
+}
+
+/// What compares or gives out what a disk or an image holds.
+fn look(command: Command, streams: &mut Streams<'_>) -> Exit {
+    match command {
         Command::Verify {
             against,
             disk,
@@ -73,16 +93,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
             let paths = paths.iter().map(|path| format!("{within}{path}")).collect();
             cp::run((from, paths, to), unlock, &live, &output, streams)
         }),
-        Command::Check { image, output } => check::run(image, &output, streams),
-        Command::Serve(w) => job::run_without_consent(w.request(), &w.output, streams),
-        Command::Images { store, output } => images::run(&store, &output, streams),
-        Command::Merge(w) => job::run_without_consent(w.request(), &w.output, streams),
-        Command::Prune(w) => job::run(w.request(), &w.consent, &w.output, streams),
-        Command::Info { image, output } => info::run(&image, &output, streams),
-        Command::Map { source, keys } => mapped(&source, &keys, streams),
-        Command::Simulate(words) => simulate::run(&words, streams),
-        Command::Completions { shell } => completions::run(shell, streams),
-        Command::Man { directory } => man::run(&directory, streams),
+        other => run(other, streams),
     }
 }
 

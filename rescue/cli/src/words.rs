@@ -128,6 +128,13 @@ pub enum Command {
         The disk is the export without a name; a partition is the export of its number.")]
     Serve(serve::ServeWords),
 
+    /// Shows an image as files in a directory: the disk and each partition, read-only, until Ctrl-C or umount
+    #[command(after_help = "Examples:\n  \
+        rescue mount laptop.img.zst /mnt/laptop\n  \
+        mount -o ro,loop /mnt/laptop/partition-2.img /mnt/files\n\n\
+        Holes of the files are what no filesystem uses. It needs root or the package fuse3.")]
+    Mount(serve::MountWords),
+
     /// Shows what an image holds, without reading its chunks
     #[command(after_help = "Example:\n  rescue info /mnt/backup/laptop.img.zst --json")]
     Info {

@@ -133,7 +133,7 @@ impl Job<'_> {
             Action::Check { .. } => return vec![Step::Check],
             Action::Extract { .. } => return vec![Step::Copy, Step::Flush],
             Action::Merge { .. } | Action::Prune { .. } => return vec![Step::Copy],
-            Action::Serve { .. } => return vec![Step::Serve],
+            Action::Serve { .. } | Action::Mount { .. } => return vec![Step::Serve],
             Action::Export { .. } => {
                 let verify =
                     (options.verification == Verification::ReadBack).then_some(Step::Verify);
@@ -166,6 +166,7 @@ impl Job<'_> {
             Action::Extract { .. } => self.extract(meter, report),
             Action::Export { .. } => self.export(meter, report),
             Action::Serve { .. } => self.serve(meter, report),
+            Action::Mount { .. } => self.mount(meter, report),
             Action::Merge { .. } | Action::Prune { .. } => self.shorten(meter, report),
         });
         if ended.is_ok() {

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod linux;
 pub mod map;
 pub mod mapfile;
+pub mod mounted;
 mod new_file;
 pub mod passes;
 pub mod permit;

@@ -70,6 +70,11 @@ pub enum Action {
         listen: Listen,
         writes: Writes,
     },
+    /// An image as files, the disk and each partition, in a directory that is mounted.
+    Mount {
+        image: Place,
+        directory: PathBuf,
+    },
     /// Single files, into a directory.
     Extract {
         from: Origin,

@@ -173,7 +173,8 @@ const FLOORS: &[&[&str]] = &[
         "transport",
         "simulate",
     ],
-    &["job", "serve"],
+    &["serve"],
+    &["job", "mounted"],
 ];
 
 #[test]

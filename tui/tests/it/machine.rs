@@ -338,6 +338,7 @@ pub fn plan(request: &Request) -> Plan {
         Action::Check { .. }
         | Action::Extract { .. }
         | Action::Serve { .. }
+        | Action::Mount { .. }
         | Action::Export { .. }
         | Action::Merge { .. }
         | Action::Prune { .. } => (None, None),

@@ -1,4 +1,4 @@
-//! The words of `rescue serve`.
+//! The words of `rescue serve` and `rescue mount`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +39,27 @@ impl ServeWords {
                     true => Writes::ThrownAway,
                     false => Writes::Refused,
                 },
+            },
+            options: Options::default(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct MountWords {
+    pub image: Place,
+    /// An empty directory
+    directory: PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl MountWords {
+    pub fn request(&self) -> Request {
+        Request {
+            action: Action::Mount {
+                image: self.image.clone(),
+                directory: self.directory.clone(),
             },
             options: Options::default(),
         }

@@ -1,4 +1,5 @@
 //! `rescue serve`: an image as a network block device, judged by the tools of the NBD project and of QEMU.
+//! `rescue mount`: as files, judged by the kernel.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::made::{EXT4, digest, disk, shell, tool};
+use crate::made::{self, EXT4, digest, disk, shell, tool};
 
-/// A running server; it is ended when it is dropped.
+/// A running server, of a network or of files; it is ended when it is dropped.
 struct Server {
     child: Child,
     err: BufReader<std::process::ChildStderr>,
@@ -20,13 +21,17 @@ struct Server {
 }
 
 impl Server {
+    fn start(directory: &Path, words: &[&str]) -> Server {
+        Server::run(directory, "serve", words)
+    }
+
     #[expect(
         clippy::zombie_processes,
         reason = "it is waited for when it is dropped"
     )]
-    fn start(directory: &Path, words: &[&str]) -> Server {
+    fn run(directory: &Path, command: &str, words: &[&str]) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rescue"))
-            .arg("serve")
+            .arg(command)
             .args(words)
             .current_dir(directory)
             .stderr(Stdio::piped())
@@ -396,4 +401,74 @@ fn a_socket_that_is_there_is_refused() {
         .unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(fs::read(dir.path().join("sock")).unwrap(), b"mine");
+}
+
+#[test]
+fn the_files_of_a_mounted_image_are_what_a_restore_gives() {
+    let dir = TempDir::new().unwrap();
+    let restored = imaged(&dir);
+    fs::create_dir(dir.path().join("m")).unwrap();
+    let mounted = Server::run(dir.path(), "mount", &["pc.img.zst", "m"]);
+    let (_, start, len) = EXT4;
+    shell(&format!(
+        "cd {}; cmp m/disk.img {2}
+         cmp m/partition-2.img <(dd if={2} bs=1M skip={start} count={len} status=none)
+         [ \"$(ls m | tr '\\n' ' ')\" = 'disk.img partition-1.img partition-2.img partition-3.img partition-4.img ' ]
+         e2fsck -fn m/partition-2.img >/dev/null 2>&1
+         cp --sparse=auto m/disk.img sparse; cmp sparse {2}; [ $(du -k sparse | cut -f1) -lt {1} ]
+         ! : 2>/dev/null >>m/disk.img && ! rm -f m/disk.img 2>/dev/null && ! touch m/new 2>/dev/null",
+        dir.path().display(),
+        made::SIZE_MIB * 1024 / 2,
+        restored.display(),
+    ));
+    let said = mounted.end();
+    assert!(said.contains("Done") || said.contains("done"), "{said}");
+    assert_eq!(fs::read_dir(dir.path().join("m")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_mounted_image_ends_when_it_is_unmounted_and_says_where_it_is_damaged() {
+    let dir = TempDir::new().unwrap();
+    imaged(&dir);
+    let image = dir.path().join("pc.img.zst");
+    let mut bytes = fs::read(&image).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(&image, bytes).unwrap();
+    fs::create_dir(dir.path().join("m")).unwrap();
+    let mut mounted = Server::run(dir.path(), "mount", &["pc.img.zst", "m"]);
+    let disk = dir.path().join("m/disk.img");
+    let lost = (0..made::SIZE_MIB)
+        .filter(|mib| {
+            let file = fs::File::open(&disk).unwrap();
+            let mut row = vec![0; 1 << 20];
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut row, mib << 20).is_err()
+        })
+        .count();
+    assert!((1..=4).contains(&lost), "{lost} MiB cannot be read");
+    tool("umount", &[dir.path().join("m").to_str().unwrap()]);
+    let mut said = String::new();
+    mounted.err.read_to_string(&mut said).unwrap();
+    assert_eq!(mounted.child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.contains("met damage"), "{said}");
+}
+
+#[test]
+fn an_image_is_mounted_only_over_an_empty_directory() {
+    let dir = TempDir::new().unwrap();
+    imaged(&dir);
+    for (place, why) in [
+        (".", "is not empty"),
+        ("pc.img.zst", "is no directory"),
+        ("m", "is not there"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
+            .args(["mount", "pc.img.zst", place])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
 }

@@ -98,7 +98,8 @@ impl Job<'_> {
         match &self.plan.request.action {
             Action::Restore { image, .. }
             | Action::Check { image }
-            | Action::Serve { image, .. } => Some(image),
+            | Action::Serve { image, .. }
+            | Action::Mount { image, .. } => Some(image),
             Action::Verify {
                 against: Origin::Image(image),
                 ..

@@ -1,4 +1,4 @@
-//! Serving an image until somebody ends it.
+//! Serving an image, or showing it as files, until somebody ends it.
 
 use std::sync::atomic::Ordering;
 
@@ -10,6 +10,7 @@ use super::Job;
 use super::meter::Meter;
 use super::pipeline::Stop;
 use crate::event::Step;
+use crate::mounted::Mounted;
 use crate::report::{Report, Verified};
 use crate::request::{Action, Writes};
 use crate::serve::{Content, Export, Listener, OfImage, Overlay, Server, Tally};
@@ -45,16 +46,47 @@ impl Job<'_> {
             "{} connections were served",
             count(&tally.connections)
         ));
-        report.verified = Verified::NotDone {
-            why: "serving compares nothing; every chunk that was read had its own checksum".into(),
-        };
-        match count(&tally.failed_reads) {
-            0 => {}
-            n => meter.warn(&format!(
-                "{n} reads met damage of the image; `rescue check` says what is lost"
-            )),
-        }
+        said_of_reads(count(&tally.failed_reads), meter, report);
         Ok(())
+    }
+}
+
+impl Job<'_> {
+    pub fn mount(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
+        let Action::Mount { directory, .. } = &self.plan.request.action else {
+            return Err(Stop::Bug("this mounts nothing".into()));
+        };
+        let reader = self.image_reader()?;
+        let exports = exports(&reader);
+        let at = directory.display();
+        let mounted = Mounted::at(directory, OfImage::new(reader), exports);
+        let mounted = mounted.map_err(|error| {
+            Stop::Fault(format!(
+                "nothing can be mounted at {at}: {error}; it needs root or the package fuse3, and /dev/fuse"
+            ))
+        })?;
+        meter.begin(Step::Serve, 0, 0);
+        meter.note(&format!("{at} is ready; Ctrl-C or umount ends it"));
+        let tally = mounted.tally.clone();
+        let ended = mounted.last(self.cancel);
+        meter.read_bytes = tally.read_bytes.load(Ordering::Relaxed);
+        said_of_reads(tally.failed_reads.load(Ordering::Relaxed), meter, report);
+        ended.map_err(|error| {
+            Stop::Fault(format!(
+                "{at} cannot be unmounted: {error}; leave it, close what is open there, and run umount {at}"
+            ))
+        })
+    }
+}
+
+fn said_of_reads(failed: u64, meter: &mut Meter<'_>, report: &mut Report) {
+    report.verified = Verified::NotDone {
+        why: "serving compares nothing; every chunk that was read had its own checksum".into(),
+    };
+    if failed > 0 {
+        meter.warn(&format!(
+            "{failed} reads met damage of the image; `rescue check` says what is lost"
+        ));
     }
 }
 

@@ -42,6 +42,7 @@ impl Tuning {
             Action::Verify { against, .. } => matches!(against, Origin::Image(_)),
             Action::Extract { .. }
             | Action::Serve { .. }
+            | Action::Mount { .. }
             | Action::Merge { .. }
             | Action::Prune { .. } => false,
             Action::Clone { .. } => plan.used_bytes > MUCH_TO_COPY,

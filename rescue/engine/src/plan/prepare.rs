@@ -36,6 +36,7 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
             listen,
             writes,
         } => serve::plan(request, image, listen, *writes, &mut survey),
+        Action::Mount { image, directory } => serve::mount(request, image, directory, &mut survey),
         Action::Merge { image, onto } => {
             shorten::merge(request, image, onto.as_deref(), &mut survey)
         }

@@ -1,4 +1,6 @@
-//! Planning to serve an image to other programs.
+//! Planning to give an image to other programs: as a network block device, or as files.
+
+use std::path::Path;
 
 use disk::size::Size;
 
@@ -43,4 +45,39 @@ pub fn plan(
     });
     plan.image = Some(opened.facts);
     Some(plan)
+}
+
+pub fn mount(
+    request: &Request,
+    image: &Place,
+    directory: &Path,
+    survey: &mut Survey<'_>,
+) -> Option<Plan> {
+    if let Some(why) = unfit(directory) {
+        survey.refuse(Refusal::Other {
+            text: format!("{} {why}; name an empty directory", directory.display()),
+        });
+    }
+    let opened = survey.image(image)?;
+    let mut plan = Plan::of(request);
+    plan.wanting(opened.wanted.clone());
+    plan.lines.push(format!(
+        "show a disk of {} and its partitions as files in {}",
+        Size(opened.facts.size_bytes),
+        directory.display()
+    ));
+    plan.lines.extend(opened.lines());
+    plan.lines
+        .push("read-only: the image is not written".into());
+    plan.image = Some(opened.facts);
+    Some(plan)
+}
+
+/// What is mounted over is not seen any more: only an empty directory loses nothing.
+fn unfit(directory: &Path) -> Option<&'static str> {
+    match directory.read_dir() {
+        Ok(mut entries) => entries.next().map(|_| "is not empty"),
+        Err(_) if directory.symlink_metadata().is_ok() => Some("is no directory"),
+        Err(_) => Some("is not there"),
+    }
 }

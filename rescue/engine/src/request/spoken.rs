@@ -69,6 +69,10 @@ impl fmt::Display for Action {
                 listen,
                 writes,
             } => served(f, image, listen, *writes)?,
+            Action::Mount { image, directory } => {
+                let directory = directory.display().to_string();
+                write!(f, "mount {} {}", quoted(image), quoted(&directory))?;
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use disk::extent::Extent;
 use disk::geometry::Geometry;
 use disk::source::{BlockSource, ReadError, WriteError};
 use image::chunk::{Entry, Kind};
@@ -61,6 +62,17 @@ impl OfImage {
             reader,
             states: Mutex::default(),
         }
+    }
+
+    /// Of this part of the disk, what stands in chunks with data: without looking into any, so at least what is in use.
+    pub fn data_bytes(&self, of: Extent) -> u64 {
+        let pieces = self.reader.pieces().filter_map(Result::ok);
+        let data = pieces.filter(|piece| match piece {
+            Piece::Entry(entry) => entry.kind.has_content(),
+            Piece::Lost(_) => true,
+        });
+        data.filter_map(|piece| Some(piece.extent().intersect(of)?.len()))
+            .sum()
     }
 
     fn states(&self, entry: &Entry) -> Result<Option<Arc<States>>, ReadError> {
