@@ -36,13 +36,13 @@ const fn target(
     }
 }
 
-/// A card's serial is QEMU's own.
+/// None smaller than the one before; a card's serial is QEMU's own.
 const TARGETS: &[Target] = &[
     target(Bus::Nvme, "nvme", "serial:NVME-7A21", "7A21", 1210),
     target(Bus::Usb, "usb", "serial:USB-7B22", "7B22", 1220),
-    target(Bus::Sd, "sd", "/dev/mmcblk0", "beef", 2048),
     target(Bus::Virtio, "virtio", "serial:VIRTIO-7C23", "7C23", 1230),
     target(Bus::Ahci, "ahci", "serial:AHCI-7D24", "7D24", 1240),
+    target(Bus::Sd, "sd", "/dev/mmcblk0", "beef", 2048),
 ];
 
 pub fn gpt_system_goes_over_every_bus_and_boots(lab: &Lab) -> Outcome {

@@ -1,5 +1,6 @@
 //! One subcommand a file.
 
+mod boot;
 mod check;
 mod completions;
 mod cp;
@@ -49,6 +50,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         }
         Command::Check { image, output } => check::run(image, &output, streams),
         Command::Serve(w) => job::run_without_consent(w.request(), &w.output, streams),
+        Command::Boot(w) => boot::run(&w, streams),
         Command::Mount(w) => job::run_without_consent(w.request(), &w.output, streams),
         Command::Images { store, output } => images::run(&store, &output, streams),
         Command::Merge(w) => job::run_without_consent(w.request(), &w.output, streams),

@@ -8,6 +8,7 @@ mod exit;
 mod progress;
 mod secret;
 pub mod terminal;
+mod virtual_pc;
 mod words;
 
 use std::ffi::OsString;

@@ -1,5 +1,6 @@
 //! The words of the command line. Completions, manual pages and the parser are all this one definition.
 
+mod boot;
 mod chain;
 mod exchange;
 mod job;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use engine::request::{DiskName, Origin, Place};
 
+pub use boot::BootWords;
 pub use exchange::ExportWords;
 pub use job::{CloneWords, ImageWords, RestoreWords};
 pub use option::{Approval, InUse, KeyWords, Output};
@@ -127,6 +129,15 @@ pub enum Command {
         nbdcopy 'nbd+unix:///2?socket=/run/laptop.sock' partition-2.img\n\n\
         The disk is the export without a name; a partition is the export of its number.")]
     Serve(serve::ServeWords),
+
+    /// Starts a made-up PC (QEMU) from an image and takes a picture of its screen: the proof that it boots
+    #[command(after_help = "Examples:\n  \
+        rescue boot laptop.img.zst\n  \
+        rescue boot laptop.img.zst --after 300 --screenshot laptop.png\n  \
+        rescue boot laptop.img.zst --window\n\n\
+        The image is not written: what the PC writes is thrown away. It has no network.\n\
+        A system that knows only other disk controllers than SATA and NVMe does not find its disk.")]
+    Boot(boot::BootWords),
 
     /// Shows an image as files in a directory: the disk and each partition, read-only, until Ctrl-C or umount
     #[command(after_help = "Examples:\n  \

@@ -61,7 +61,7 @@ fn go(request: Request, approve: Option<&str>, output: &Output, streams: &mut St
 }
 
 /// Ctrl-C and a polite kill ask the job to stop where it can go on.
-fn with_signals<T>(cancel: &Cancel, job: impl FnOnce() -> T) -> T {
+pub fn with_signals<T>(cancel: &Cancel, job: impl FnOnce() -> T) -> T {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         return job();
     };
@@ -78,7 +78,7 @@ fn with_signals<T>(cancel: &Cancel, job: impl FnOnce() -> T) -> T {
     })
 }
 
-fn show(plan: &Plan, streams: &mut Streams<'_>) {
+pub fn show(plan: &Plan, streams: &mut Streams<'_>) {
     for line in plan.lines() {
         let _ = writeln!(streams.err, "{line}");
     }

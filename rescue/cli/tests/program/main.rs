@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod boot;
 mod chain;
 mod exchange;
 mod failing;
