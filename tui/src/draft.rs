@@ -44,6 +44,7 @@ impl Task {
             | Action::Mount { .. }
             | Action::Export { .. }
             | Action::Merge { .. }
+            | Action::Mend { .. }
             | Action::Prune { .. } => Task::Words,
         }
     }

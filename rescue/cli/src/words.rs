@@ -172,6 +172,13 @@ pub enum Command {
         An interrupted merge goes on when the same command is given again.")]
     Merge(chain::MergeWords),
 
+    /// Makes a lost or damaged index again from the rest of the image; head, manifest and end too
+    #[command(after_help = "Example:\n  \
+        rescue reindex /mnt/backup/laptop.img.zst\n\n\
+        The image is written again beside the old one, byte for byte as it was, checked, and only then takes its\n\
+        name. An interrupted one goes on when the same command is given again.")]
+    Reindex(chain::MendWords),
+
     /// Removes old images from a store; what stays is made independent of them before
     #[command(after_help = "Examples:\n  \
         rescue prune /mnt/backup --keep-last 3 --keep-weekly 4 --keep-monthly 12\n  \

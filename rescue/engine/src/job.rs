@@ -14,6 +14,7 @@ mod imaging;
 mod into_image;
 mod known;
 mod looking;
+mod mend;
 mod meter;
 mod names;
 mod onto;
@@ -132,7 +133,9 @@ impl Job<'_> {
             Action::Verify { .. } => return vec![Step::Verify],
             Action::Check { .. } => return vec![Step::Check],
             Action::Extract { .. } => return vec![Step::Copy, Step::Flush],
-            Action::Merge { .. } | Action::Prune { .. } => return vec![Step::Copy],
+            Action::Merge { .. } | Action::Mend { .. } | Action::Prune { .. } => {
+                return vec![Step::Copy];
+            }
             Action::Serve { .. } | Action::Mount { .. } => return vec![Step::Serve],
             Action::Export { .. } => {
                 let verify =
@@ -168,6 +171,7 @@ impl Job<'_> {
             Action::Serve { .. } => self.serve(meter, report),
             Action::Mount { .. } => self.mount(meter, report),
             Action::Merge { .. } | Action::Prune { .. } => self.shorten(meter, report),
+            Action::Mend { .. } => self.mend(meter, report),
         });
         if ended.is_ok() {
             self.name_damage(meter, report);
@@ -186,6 +190,7 @@ impl Job<'_> {
             | Action::Extract { .. }
             | Action::Export { .. }
             | Action::Merge { .. }
+            | Action::Mend { .. }
             | Action::Prune { .. }
                 if self.permits.is_empty() =>
             {

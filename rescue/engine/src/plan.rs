@@ -7,6 +7,7 @@ mod extract;
 mod find;
 mod imaging;
 mod look;
+mod mend;
 mod onto;
 mod opened;
 mod prepare;

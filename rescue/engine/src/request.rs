@@ -59,6 +59,11 @@ pub enum Action {
         image: Place,
         onto: Option<String>,
     },
+    /// A damaged image made whole, in the place of the one before.
+    Mend {
+        image: Place,
+        with: Remedy,
+    },
     /// Removes what no rule keeps.
     Prune {
         store: Place,
@@ -82,6 +87,15 @@ pub enum Action {
         paths: Vec<String>,
         to: Place,
     },
+}
+
+/// With what a damaged image is made whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remedy {
+    /// What is left of the image: the index from the chunk frames, the rest from copies.
+    Index,
+    /// Parity too, where the image has it.
+    Parity,
 }
 
 /// What is read: a disk, or the image of one.

@@ -9,7 +9,9 @@ use crate::chunk::{Entry, Kind};
 use crate::codec::{Blemish, Decoder};
 use crate::end::{END_LEN, End};
 use crate::error::ImageError;
+use crate::frame::{self, FrameKind};
 use crate::head::{LEAD, Order};
+use crate::manifest::Manifest;
 use crate::reader::page::Loaded;
 use crate::reader::{Piece, Reader};
 use crate::scan;
@@ -231,10 +233,7 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
             end.file_len
         )));
     }
-    let Some(head_len) = reader
-        .head_len()
-        .filter(|_| reader.head().optional_features == 0)
-    else {
+    let Some(head_len) = reader.head_len().filter(|_| reader.head().is_known()) else {
         // There may be frames in it that this program knows nothing of.
         return Ok(None);
     };
@@ -255,10 +254,39 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
         return Ok(Some(problem.into()));
     }
     table.entry(end.root.len, 0);
+    match second_manifest(reader, end)? {
+        Second::None => {}
+        Second::Whole(len) => table.entry(len, 0),
+        Second::Damaged => return Ok(Some("the second manifest is damaged".into())),
+    }
     table.entry(u32::try_from(END_LEN).expect("it is small"), 0);
     seek::put_footer(frames, &mut table.expected);
     let good = table.holds()? && table.frames == frames;
     Ok((!good).then(|| DAMAGED.into()))
+}
+
+enum Second {
+    None,
+    Whole(u32),
+    Damaged,
+}
+
+/// The manifest once more, directly in front of the end; it must say what the first says.
+fn second_manifest(reader: &Reader, end: &End) -> Result<Second, ImageError> {
+    if !reader.head().has_second_manifest() {
+        return Ok(Second::None);
+    }
+    let at = end.root.offset.saturating_add(u64::from(end.root.len));
+    let mut frame = Vec::new();
+    if !scan::read_frame(reader.file(), at, FrameKind::Manifest, &mut frame)? {
+        return Ok(Second::Damaged);
+    }
+    let manifest = Manifest::unpack(&frame[frame::FRONT..frame.len() - 32]);
+    let same = reader.manifest().is_none() || manifest.as_ref() == reader.manifest();
+    Ok(match same {
+        true => Second::Whole(u32::try_from(frame.len()).expect("it is at most 4 MiB")),
+        false => Second::Damaged,
+    })
 }
 
 /// What stands between the head and the root; what is wrong with it.
@@ -285,7 +313,24 @@ fn expect_pages(
             return Ok(Some(DAMAGED));
         }
     }
-    table.entry(end.manifest.len, 0);
+    let last = beside
+        .last()
+        .and_then(|slot| slot.page)
+        .map(|page| page.end());
+    let sorted = reader.slots().first().filter(|_| any_order);
+    let next = sorted.and_then(|slot| slot.page).map(|page| page.offset);
+    let room = next
+        .unwrap_or(end.root.offset)
+        .checked_sub(last.unwrap_or_default());
+    match end.manifest.offset > end.root.offset {
+        // It was lost: something that says nothing stands in its place.
+        true => table.entry(
+            room.and_then(|room| u32::try_from(room).ok())
+                .unwrap_or_default(),
+            0,
+        ),
+        false => table.entry(end.manifest.len, 0),
+    }
     for slot in reader.slots().iter().filter(|_| any_order) {
         match slot.page {
             Some(place) => table.entry(place.len, 0),

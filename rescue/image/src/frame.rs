@@ -30,6 +30,8 @@ pub enum FrameKind {
     Root,
     End,
     Kin,
+    /// Describes parity; says in which bytes it lies.
+    Parity,
 }
 
 impl FrameKind {
@@ -44,6 +46,7 @@ impl FrameKind {
             FrameKind::Root => b"rescROOT",
             FrameKind::End => b"rescDONE",
             FrameKind::Kin => b"rescKIN_",
+            FrameKind::Parity => b"rescPRTH",
         }
     }
 
@@ -51,7 +54,7 @@ impl FrameKind {
     pub const fn limit(self) -> usize {
         match self {
             FrameKind::Head | FrameKind::End => 4 << 10,
-            FrameKind::Chunk | FrameKind::Kin => 8 << 10,
+            FrameKind::Chunk | FrameKind::Kin | FrameKind::Parity => 8 << 10,
             FrameKind::Page | FrameKind::Sorted => 32 << 10,
             FrameKind::Leaves => 2 << 20,
             FrameKind::Manifest => 4 << 20,
@@ -59,7 +62,7 @@ impl FrameKind {
         }
     }
 
-    pub const ALL: [FrameKind; 9] = [
+    pub const ALL: [FrameKind; 10] = [
         FrameKind::Head,
         FrameKind::Chunk,
         FrameKind::Leaves,
@@ -69,6 +72,7 @@ impl FrameKind {
         FrameKind::Root,
         FrameKind::End,
         FrameKind::Kin,
+        FrameKind::Parity,
     ];
 }
 

@@ -34,6 +34,12 @@ const ANY_ORDER: u64 = 1;
 /// And of one that holds only what its ancestors do not.
 const CHILD: u64 = 2;
 
+/// Optional: parity may stand behind the root.
+const PARITY: u64 = 1;
+
+/// Optional: the manifest stands behind the root once more.
+const SECOND_MANIFEST: u64 = 2;
+
 /// Length of the head's fields, which are repeated in every page and at the end.
 pub const HEAD_LEN: usize = 96;
 
@@ -75,7 +81,7 @@ pub struct Head {
     pub chunk_size: u32,
     /// Of the source and its used map: an unfinished image is gone on with only where it is the same.
     pub fingerprint: Digest,
-    /// Things in the image that a reader may ignore. This program writes none.
+    /// Things in the image that a reader may ignore.
     pub optional_features: u64,
     /// An image begins in disk order and may leave it: pages and end say so from there on.
     pub order: Order,
@@ -90,7 +96,7 @@ impl Head {
             geometry,
             chunk_size: CHUNK_SIZE,
             fingerprint,
-            optional_features: 0,
+            optional_features: SECOND_MANIFEST,
             order: Order::Disk,
             lineage: Lineage::Full,
         }
@@ -100,6 +106,23 @@ impl Head {
     pub(crate) fn same_image(&self, other: &Head) -> bool {
         let order = self.order;
         *self == Head { order, ..*other }
+    }
+
+    /// With parity behind the root.
+    pub fn with_parity(self) -> Head {
+        Head {
+            optional_features: self.optional_features | PARITY,
+            ..self
+        }
+    }
+
+    pub(crate) fn has_second_manifest(&self) -> bool {
+        self.optional_features & SECOND_MANIFEST != 0
+    }
+
+    /// Whether all that may be in the file is known, down to what a reader may ignore.
+    pub(crate) fn is_known(&self) -> bool {
+        self.optional_features & !(PARITY | SECOND_MANIFEST) == 0
     }
 
     /// With chunks of another size, brought into what is allowed for a disk of this size.

@@ -27,6 +27,7 @@ mod kin;
 mod leafmap;
 pub mod manifest;
 pub mod memory;
+pub mod mend;
 pub mod merge;
 mod newest;
 pub mod prune;
@@ -37,6 +38,7 @@ mod seek;
 pub mod shelf;
 pub mod states;
 pub mod store;
+mod tail;
 pub mod writer;
 mod zeros;
 

@@ -78,6 +78,19 @@ impl Reader {
         Ok(reader)
     }
 
+    /// The image of this name as `file` has it, which is not what stands in the store.
+    pub(crate) fn over(
+        store: &dyn Store,
+        file: Box<dyn ReadFile>,
+        name: &str,
+    ) -> Result<Reader, ImageError> {
+        let mut reader = open::open(file, format!("{}/{name}", store.describe()))?;
+        name.clone_into(&mut reader.file_name);
+        let nearest = reader.read_kin()?;
+        reader.find_parent(store, nearest)?;
+        Ok(reader)
+    }
+
     /// Without ancestors: for what it says of itself.
     pub(crate) fn open_alone(store: &dyn Store, name: &str) -> Result<Reader, ImageError> {
         let mut reader = open::open(store.open(name)?, format!("{}/{name}", store.describe()))?;

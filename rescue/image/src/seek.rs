@@ -3,8 +3,6 @@
 
 use disk::fields::Fields;
 
-use crate::head::LEAD;
-
 /// Skippable frame with the number that the seekable format reserves.
 const MAGIC: u32 = 0x184D_2A5E;
 
@@ -32,11 +30,6 @@ pub fn put_start(frames: u64, out: &mut Vec<u8>) {
 pub fn put_entry(stored: u32, content: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&stored.to_le_bytes());
     out.extend_from_slice(&content.to_le_bytes());
-}
-
-/// The entry of the empty frame at the very start.
-pub fn put_lead(out: &mut Vec<u8>) {
-    put_entry(u32::try_from(LEAD.len()).expect("it is 13"), 0, out);
 }
 
 pub fn put_footer(frames: u64, out: &mut Vec<u8>) {

@@ -341,6 +341,7 @@ pub fn plan(request: &Request) -> Plan {
         | Action::Mount { .. }
         | Action::Export { .. }
         | Action::Merge { .. }
+        | Action::Mend { .. }
         | Action::Prune { .. } => (None, None),
     };
     let shown = Shown {

@@ -1,7 +1,7 @@
 //! The words of what looks after a store.
 
 use clap::Args;
-use engine::request::{Action, Options, Place, Request};
+use engine::request::{Action, Options, Place, Remedy, Request};
 use image::retain::Keep;
 
 use super::option::{Approval, Output};
@@ -23,6 +23,29 @@ impl MergeWords {
             action: Action::Merge {
                 image: self.image.clone(),
                 onto: self.onto.clone(),
+            },
+            options: Options::default(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct MendWords {
+    image: Place,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl MendWords {
+    pub fn reindex(&self) -> Request {
+        self.request(Remedy::Index)
+    }
+
+    fn request(&self, with: Remedy) -> Request {
+        Request {
+            action: Action::Mend {
+                image: self.image.clone(),
+                with,
             },
             options: Options::default(),
         }

@@ -13,6 +13,7 @@ mod layers;
 mod licences;
 mod locked;
 mod made;
+mod mend;
 mod roundtrip;
 mod serve;
 mod simulate;

@@ -44,6 +44,7 @@ impl Tuning {
             | Action::Serve { .. }
             | Action::Mount { .. }
             | Action::Merge { .. }
+            | Action::Mend { .. }
             | Action::Prune { .. } => false,
             Action::Clone { .. } => plan.used_bytes > MUCH_TO_COPY,
         };

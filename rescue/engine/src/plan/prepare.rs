@@ -4,7 +4,7 @@ use disk::extent::ExtentMap;
 
 use super::find::Survey;
 use super::refusal::Refusal;
-use super::{Plan, clone, export, extract, imaging, restore, serve, shorten, verify};
+use super::{Plan, clone, export, extract, imaging, mend, restore, serve, shorten, verify};
 use crate::host::{Disk, Host};
 use crate::identity::Identity;
 use crate::map::Map;
@@ -40,6 +40,7 @@ pub fn prepare(request: &Request, host: &dyn Host) -> Result<Plan, Vec<Refusal>>
         Action::Merge { image, onto } => {
             shorten::merge(request, image, onto.as_deref(), &mut survey)
         }
+        Action::Mend { image, with } => mend::plan(request, image, *with, &mut survey),
         Action::Prune { store, keep } => shorten::prune(request, store, *keep, &mut survey),
         Action::Extract { from, paths, to } => extract::plan(request, from, paths, to, &mut survey),
     };

@@ -6,8 +6,8 @@ use image::retain::Keep;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Action, Ancestor, Coverage, Growth, Listen, Liveness, Options, Place, Request, Verification,
-    Writes,
+    Action, Ancestor, Coverage, Growth, Listen, Liveness, Options, Place, Remedy, Request,
+    Verification, Writes,
 };
 
 impl fmt::Display for Request {
@@ -59,6 +59,13 @@ impl fmt::Display for Action {
                 if let Some(onto) = onto {
                     write!(f, " --onto {}", quoted(onto))?;
                 }
+            }
+            Action::Mend { image, with } => {
+                let word = match with {
+                    Remedy::Index => "reindex",
+                    Remedy::Parity => "repair",
+                };
+                write!(f, "{word} {}", quoted(image))?;
             }
             Action::Prune { store, keep } => {
                 write!(f, "prune {}", quoted(store))?;

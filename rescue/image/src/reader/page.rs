@@ -122,6 +122,15 @@ impl Reader {
         })
     }
 
+    /// The number a page has of itself, if it is whole.
+    pub(crate) fn number_of_page(&self, nth: usize) -> Result<Option<u32>, ImageError> {
+        let Some(place) = self.slots.get(nth).and_then(|slot| slot.page) else {
+            return Ok(None);
+        };
+        let page = self.page_at(FrameKind::Page, &place)?;
+        Ok(page.map(|page| page.number))
+    }
+
     /// If it is as it was described.
     fn page_at(&self, kind: FrameKind, place: &PageRef) -> Result<Option<Page>, ImageError> {
         let found = scan::read_page_of(kind, &*self.file, place.offset)?;

@@ -1,20 +1,14 @@
 //! What makes a file an image: manifest, root, end and seek table, written last.
 
 use crate::digest::Digest;
-use crate::end::{END_LEN, End};
 use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
-use crate::head::Order;
 use crate::index::{self, Pages};
 use crate::manifest::Manifest;
-use crate::scan;
-use crate::seek;
+use crate::tail::Tail;
 use crate::writer::Writer;
 use crate::writer::any_order::Course;
 use crate::{file_name, unfinished_name};
-
-/// Seek table entries are read and written in pieces of about this size.
-const PIECE: usize = 1 << 20;
 
 /// What a finished image is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,18 +50,19 @@ impl Writer<'_> {
         };
         index::build_root(self.head.id, &pages, self.file.len(), &mut buffer);
         let root = self.append_frame(&buffer)?;
-        let frames = self.frames + 1; // and the end
-        let seek_table_len = seek::table_len(frames);
-        let end = End {
+        let written = self.store.open(&unfinished_name(&self.name))?;
+        let tail = Tail {
             head: self.head,
-            root,
+            head_len: self.head_len,
+            kin_len: self.kin_len,
             manifest,
-            seek_table_len,
-            file_len: self.file.len() + END_LEN as u64 + seek_table_len,
+            root,
+            pages: &pages,
+            story: None,
         };
-        end.build(self.file.len(), &mut buffer);
-        let end = self.append_frame(&buffer)?;
-        self.append_seek_table(frames, &pages, &[manifest.len, root.len, end.len])?;
+        self.still_good()?;
+        tail.append(&*written, &mut *self.file)?;
+        drop(written);
         self.sync()?;
         let stored_bytes = self.file.len();
         drop(self.file);
@@ -78,46 +73,5 @@ impl Writer<'_> {
             stored_bytes,
             index: root.digest,
         })
-    }
-
-    /// The pages hold what is needed, so they are read back, one at a time.
-    fn append_seek_table(
-        &mut self,
-        frames: u64,
-        pages: &Pages,
-        [manifest, root, end]: &[u32; 3],
-    ) -> Result<(), ImageError> {
-        let file = self.store.open(&unfinished_name(&self.name))?;
-        let (beside, sorted) = match self.head.order {
-            Order::Disk => (&pages.by_address, [].as_slice()),
-            Order::Any => (&pages.by_offset, pages.by_address.as_slice()),
-        };
-        let mut out = Vec::new();
-        seek::put_start(frames, &mut out);
-        seek::put_lead(&mut out);
-        seek::put_entry(self.head_len, 0, &mut out);
-        let kin = self.kin_len.iter();
-        kin.for_each(|len| seek::put_entry(*len, 0, &mut out));
-        for place in beside {
-            let found = scan::read_page(&*file, place.offset)?;
-            let Some((page, _)) = found.filter(|(_, found)| found == place) else {
-                return Err(self.not_what_was_written());
-            };
-            index::seek_entries(
-                &page.entries,
-                page.leaves.as_ref(),
-                place.len,
-                |stored, content| seek::put_entry(stored, content, &mut out),
-            );
-            if out.len() >= PIECE {
-                self.put(&out)?;
-                out.clear();
-            }
-        }
-        seek::put_entry(*manifest, 0, &mut out);
-        let rest = sorted.iter().map(|page| page.len).chain([*root, *end]);
-        rest.for_each(|len| seek::put_entry(len, 0, &mut out));
-        seek::put_footer(frames, &mut out);
-        self.put(&out)
     }
 }

@@ -198,7 +198,7 @@ fn same_source(own: &Head, head: &Head, image: &str) -> Result<(), ImageError> {
         "what is in use on it was different".to_owned()
     } else if own.lineage != head.lineage {
         "whether it has a parent was different".to_owned()
-    } else if own.optional_features != 0 {
+    } else if !own.is_known() {
         let what = format!("optional features {:#x}", own.optional_features);
         let image = image.to_owned();
         return Err(ImageError::Unknown { image, what });

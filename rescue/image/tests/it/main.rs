@@ -8,6 +8,7 @@ mod damage;
 mod frozen;
 mod hostile;
 mod making;
+mod mend;
 mod merge;
 mod oracle;
 mod resume;
