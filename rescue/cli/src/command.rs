@@ -55,6 +55,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         Command::Images { store, output } => images::run(&store, &output, streams),
         Command::Merge(w) => job::run_without_consent(w.request(), &w.output, streams),
         Command::Reindex(w) => job::run_without_consent(w.reindex(), &w.output, streams),
+        Command::Repair(w) => job::run_without_consent(w.repair(), &w.output, streams),
         Command::Prune(w) => job::run(w.request(), &w.consent, &w.output, streams),
         Command::Info { image, output } => info::run(&image, &output, streams),
         Command::Map { source, keys } => mapped(&source, &keys, streams),

@@ -179,6 +179,14 @@ pub enum Command {
         name. An interrupted one goes on when the same command is given again.")]
     Reindex(chain::MendWords),
 
+    /// Makes a damaged image whole by its parity, and its index as reindex does
+    #[command(after_help = "Examples:\n  \
+        rescue image serial:S3Z9NB0K /mnt/backup --name laptop --parity 3\n  \
+        rescue repair /mnt/backup/laptop.img.zst\n\n\
+        It is written again beside the old one, checked, and takes its name only if it gives more.\n\
+        An interrupted one goes on when the same command is given again.")]
+    Repair(chain::MendWords),
+
     /// Removes old images from a store; what stays is made independent of them before
     #[command(after_help = "Examples:\n  \
         rescue prune /mnt/backup --keep-last 3 --keep-weekly 4 --keep-monthly 12\n  \

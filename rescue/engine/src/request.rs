@@ -140,6 +140,8 @@ pub struct Options {
     pub liveness: Liveness,
     /// A note for the image's manifest.
     pub note: Option<String>,
+    /// Of an image, in percent of its file: what of it is damaged one day can be computed again.
+    pub parity: Option<u8>,
     /// To whom a new image leaves what is still the same.
     pub parent: Ancestor,
     pub unlock: Unlock,
@@ -171,6 +173,7 @@ impl Default for Options {
             verification: Verification::ReadBack,
             liveness: Liveness::AtRest,
             note: None,
+            parity: None,
             parent: Ancestor::None,
             unlock: Unlock::default(),
             limits: Box::default(),

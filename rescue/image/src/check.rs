@@ -3,7 +3,7 @@
 //! Two parts, so that the chunks can be checked by several threads: [`index`] once, and [`chunk`] for every
 //! entry that [`Reader::pieces`] gives.
 
-use disk::extent::ExtentMap;
+use disk::extent::{Extent, ExtentMap};
 
 use crate::chunk::{Entry, Kind};
 use crate::codec::{Blemish, Decoder};
@@ -12,6 +12,7 @@ use crate::error::ImageError;
 use crate::frame::{self, FrameKind};
 use crate::head::{LEAD, Order};
 use crate::manifest::Manifest;
+use crate::parity::ParityHead;
 use crate::reader::page::Loaded;
 use crate::reader::{Piece, Reader};
 use crate::scan;
@@ -38,6 +39,15 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Of a file in which nothing says what it is.
+    pub(crate) fn nothing_left() -> Findings {
+        Findings {
+            damage: Extent::between(0, u64::MAX).into_iter().collect(),
+            notes: vec!["nothing in the file says what it is".to_owned()],
+            more_notes: 0,
+        }
+    }
+
     pub fn is_clean(&self) -> bool {
         self.damage.is_empty() && self.notes.is_empty()
     }
@@ -254,7 +264,20 @@ fn check_tail(reader: &Reader) -> Result<Option<String>, ImageError> {
         return Ok(Some(problem.into()));
     }
     table.entry(end.root.len, 0);
-    match second_manifest(reader, end)? {
+    let parity = ParityHead::of(reader)?;
+    let mut behind = end.root.end();
+    if let Some(head) = &parity {
+        let frames = head
+            .parity
+            .windows()
+            .flat_map(|window| window.frames().collect::<Vec<_>>());
+        frames.for_each(|len| table.entry(u32::try_from(len).unwrap_or(u32::MAX), 0));
+        behind = head.parity.end();
+        if !head.is_whole(reader.file())? {
+            return Ok(Some("its parity is damaged".into()));
+        }
+    }
+    match second_manifest(reader, behind)? {
         Second::None => {}
         Second::Whole(len) => table.entry(len, 0),
         Second::Damaged => return Ok(Some("the second manifest is damaged".into())),
@@ -272,11 +295,10 @@ enum Second {
 }
 
 /// The manifest once more, directly in front of the end; it must say what the first says.
-fn second_manifest(reader: &Reader, end: &End) -> Result<Second, ImageError> {
+fn second_manifest(reader: &Reader, at: u64) -> Result<Second, ImageError> {
     if !reader.head().has_second_manifest() {
         return Ok(Second::None);
     }
-    let at = end.root.offset.saturating_add(u64::from(end.root.len));
     let mut frame = Vec::new();
     if !scan::read_frame(reader.file(), at, FrameKind::Manifest, &mut frame)? {
         return Ok(Second::Damaged);

@@ -18,6 +18,28 @@ pub struct FrameRef {
     pub digest: Digest,
 }
 
+impl FrameRef {
+    /// 48 bytes.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.len.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.digest.0);
+    }
+
+    pub fn parse(fields: Fields<'_>, at: usize) -> Option<FrameRef> {
+        Some(FrameRef {
+            offset: fields.u64(at)?,
+            len: fields.u32(at + 8)?,
+            digest: Digest(fields.array(at + 16)?),
+        })
+    }
+
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(u64::from(self.len))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct End {
     pub head: Head,
@@ -33,10 +55,7 @@ impl End {
         frame::build(FrameKind::End, self.head.id, offset, out, |out| {
             self.head.put(out);
             for place in [self.root, self.manifest] {
-                out.extend_from_slice(&place.offset.to_le_bytes());
-                out.extend_from_slice(&place.len.to_le_bytes());
-                out.extend_from_slice(&[0; 4]);
-                out.extend_from_slice(&place.digest.0);
+                place.put(out);
             }
             out.extend_from_slice(&self.seek_table_len.to_le_bytes());
             out.extend_from_slice(&self.file_len.to_le_bytes());
@@ -50,13 +69,7 @@ impl End {
         };
         let head = Head::parse(frame.body, frame.id, image)?;
         let fields = Fields(&frame.body[HEAD_LEN..]);
-        let place = |at: usize| {
-            Some(FrameRef {
-                offset: fields.u64(at)?,
-                len: fields.u32(at + 8)?,
-                digest: Digest(fields.array(at + 16)?),
-            })
-        };
+        let place = |at: usize| FrameRef::parse(fields, at);
         let end = || {
             Some(End {
                 head,

@@ -100,14 +100,19 @@ pub fn build(
     seal(kind, id, offset, out);
 }
 
-/// Fills in what is around the body: `frame` is 40 bytes, the body, 32 bytes.
-pub fn seal(kind: FrameKind, id: ImageId, offset: u64, frame: &mut [u8]) {
-    let size = u32::try_from(frame.len() - 8).expect("a frame of ours is far below 4 GiB");
+/// The first 40 bytes of a frame of `len` bytes.
+pub fn put_front(name: &[u8; 8], id: ImageId, offset: u64, len: u64, frame: &mut [u8]) {
+    let size = u32::try_from(len - 8).expect("a frame of ours is far below 4 GiB");
     frame[..4].copy_from_slice(&SKIPPABLE.to_le_bytes());
     frame[4..8].copy_from_slice(&size.to_le_bytes());
-    frame[8..16].copy_from_slice(kind.name());
+    frame[8..16].copy_from_slice(name);
     frame[16..32].copy_from_slice(&id.0);
     frame[32..40].copy_from_slice(&offset.to_le_bytes());
+}
+
+/// Fills in what is around the body: `frame` is 40 bytes, the body, 32 bytes.
+pub fn seal(kind: FrameKind, id: ImageId, offset: u64, frame: &mut [u8]) {
+    put_front(kind.name(), id, offset, frame.len() as u64, frame);
     let (before, digest) = frame.split_at_mut(frame.len() - 32);
     digest.copy_from_slice(&Digest::of(before).0);
 }

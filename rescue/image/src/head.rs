@@ -116,6 +116,10 @@ impl Head {
         }
     }
 
+    pub(crate) fn has_parity(&self) -> bool {
+        self.optional_features & PARITY != 0
+    }
+
     pub(crate) fn has_second_manifest(&self) -> bool {
         self.optional_features & SECOND_MANIFEST != 0
     }

@@ -30,6 +30,7 @@ pub mod memory;
 pub mod mend;
 pub mod merge;
 mod newest;
+pub mod parity;
 pub mod prune;
 pub mod reader;
 pub mod retain;

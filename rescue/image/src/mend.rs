@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::check::{self, Findings};
 use crate::error::ImageError;
 use crate::file_name;
+use crate::parity::{BLOCK, ParityHead};
 use crate::reader::Reader;
 use crate::scan;
 use crate::store::{Append, ReadFile, Store, StoreError};
@@ -30,6 +31,16 @@ pub fn interim_name(name: &str) -> String {
 pub struct Mend<'a> {
     pub store: &'a dyn Store,
     pub name: &'a str,
+    pub with: With,
+}
+
+/// With what an image is made whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum With {
+    /// What is left of its index and its chunks.
+    Index,
+    /// That, and its parity.
+    Parity,
 }
 
 /// What came of it.
@@ -72,7 +83,14 @@ impl Mend<'_> {
     /// Begins, or goes on where an earlier one was interrupted.
     pub fn run(&self, progress: &mut Progress<'_>) -> Result<Mended, ImageError> {
         let file: Arc<dyn ReadFile> = Arc::from(self.store.open(&file_name(self.name))?);
-        let before = check::all(&self.over(file.clone())?, |_| {})?;
+        let before = match self.over(file.clone()) {
+            Ok(reader) => check::all(&reader, |_| {})?,
+            // Not even a head and a page: parity may still bring them back.
+            Err(ImageError::Foreign { .. }) if self.with == With::Parity => {
+                Findings::nothing_left()
+            }
+            Err(error) => return Err(error),
+        };
         if before.is_clean() {
             return Ok(Mended {
                 before,
@@ -108,6 +126,11 @@ impl Mend<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<(), ImageError> {
         let mut view = Patched::new(file);
+        let parity = self.parity(&view)?;
+        let mut whole = false;
+        if let Some(head) = parity.as_ref().filter(|_| self.with == With::Parity) {
+            whole = heal(head, &mut view)?;
+        }
         // What one repair brings back may be what the next one needs.
         for _ in 0..3 {
             let reader = self.over(Arc::new(view.clone()))?;
@@ -118,11 +141,14 @@ impl Mend<'_> {
             }
         }
         let reader = self.over(Arc::new(view.clone()))?;
-        let tail = tail::Found::of(&reader)?;
+        let percent = parity.map(|head| head.parity.percent);
+        let tail = tail::Found::of(&reader, percent)?;
         drop(reader);
-        let keep = match &tail {
-            Some(tail) => tail.begin(),
-            None => view.len(),
+        let keep = match (&tail, &parity) {
+            // Parity of what is still damaged stays as it is: it may know more one day.
+            (Some(_), Some(head)) if !whole => head.parity.end(),
+            (Some(tail), _) => tail.begin(),
+            (None, _) => view.len(),
         };
         if let Some(tail) = &tail {
             view.put(tail.patches());
@@ -130,10 +156,20 @@ impl Mend<'_> {
         let mut out = self.begin(&view, keep, interim)?;
         copy(&view, keep, &mut *out, progress)?;
         if let Some(tail) = &tail {
+            out.sync()?;
             tail.append(&*self.store.open(interim)?, &mut *out)?;
         }
         out.sync()?;
         Ok(())
+    }
+
+    /// Of an image that says that it may have it, or that says nothing any more.
+    fn parity(&self, view: &Patched) -> Result<Option<ParityHead>, ImageError> {
+        match self.over(Arc::new(view.clone())) {
+            Ok(reader) => ParityHead::of(&reader),
+            Err(ImageError::Foreign { .. }) => ParityHead::find(view, &file_name(self.name)),
+            Err(error) => Err(error),
+        }
     }
 
     /// A new file, or what an earlier run has left, as far as it is what is written now.
@@ -162,6 +198,25 @@ impl Mend<'_> {
         drop(found);
         Ok(self.store.resume(interim, at)?)
     }
+}
+
+/// Puts right what parity can; whether that is all.
+fn heal(head: &ParityHead, view: &mut Patched) -> Result<bool, ImageError> {
+    let mut whole = true;
+    for window in head.parity.windows() {
+        let healed = head.heal(view, &window)?;
+        whole &= healed.lost.is_empty();
+        let mut patches = Vec::new();
+        for (nth, mut block) in healed.blocks {
+            let from = nth * BLOCK as u64;
+            block.truncate(piece(window.len - from).min(BLOCK));
+            patches.push((window.start + from, block));
+        }
+        let room = view.room();
+        whole &= patches.iter().map(|(_, block)| block.len()).sum::<usize>() <= room;
+        view.put(patches);
+    }
+    Ok(whole)
 }
 
 fn copy(
@@ -203,7 +258,7 @@ impl ReadFile for Arc<dyn ReadFile> {
 }
 
 /// What a store cannot give is as damaged as what is wrong: zeros in both cases.
-fn read(file: &dyn ReadFile, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+pub(crate) fn read(file: &dyn ReadFile, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
     let there = file.len().saturating_sub(offset);
     let there = usize::try_from(there).map_or(buf.len(), |there| there.min(buf.len()));
     let (inside, behind) = buf.split_at_mut(there);

@@ -4,15 +4,20 @@
 //! group of at most 1024, so that a lost run costs each group little. Every block has a checksum, which finds what is
 //! damaged; so the Reed-Solomon code needs to fill in only what is known to be missing.
 
-pub mod encode;
-pub mod heal;
+mod encode;
+mod find;
+mod heal;
+mod outlook;
 mod sums;
+
+pub use heal::Healed;
+pub use outlook::Outlook;
 
 use disk::fields::Fields;
 
 use crate::end::FrameRef;
 use crate::error::ImageError;
-use crate::frame::{self, FRONT, FrameKind};
+use crate::frame::{self, FrameKind};
 use crate::head::{HEAD_LEN, Head};
 
 pub const BLOCK: usize = 4 << 10;
@@ -228,10 +233,5 @@ impl ParityHead {
             })
         };
         Ok(read())
-    }
-
-    /// Length of a frame of it that stands first.
-    pub const fn front() -> usize {
-        FRONT
     }
 }

@@ -6,6 +6,7 @@ use crate::error::ImageError;
 use crate::frame::{self, FRONT, FrameKind};
 use crate::head::{Head, LEAD, Order};
 use crate::index::{self, PageRef, Pages};
+use crate::parity::{Parity, ParityHead};
 use crate::scan;
 use crate::seek;
 use crate::store::{Append, ReadFile, StoreError};
@@ -23,12 +24,24 @@ pub struct Tail<'a> {
     pub pages: &'a Pages,
     /// Instead of the manifest, where that is lost.
     pub story: Option<Vec<u8>>,
+    /// In percent.
+    pub parity: Option<u8>,
 }
 
 impl Tail<'_> {
-    /// `file` is what was appended to `out` before, which ends with the root.
+    /// `file` is what was appended to `out` before, which ends with the root or, where that is kept, with parity.
     pub fn append(&self, file: &dyn ReadFile, out: &mut dyn Append) -> Result<(), ImageError> {
         let mut more = Vec::new();
+        if let Some(head) = self.parity_head() {
+            if out.len() < head.parity.end() {
+                head.append(file, out)?;
+            }
+            let frames = head
+                .parity
+                .windows()
+                .flat_map(|window| window.frames().collect::<Vec<_>>());
+            more.extend(frames.map(|len| u32::try_from(len).expect("they are below 4 GiB")));
+        }
         let mut manifest = self.manifest;
         if let Some(copy) = self.second_manifest(file, out.len())? {
             if self.story.is_some() {
@@ -66,6 +79,18 @@ impl Tail<'_> {
         seek::put_footer(frames, &mut buffer);
         out.append(&buffer)?;
         Ok(())
+    }
+
+    pub fn parity_head(&self) -> Option<ParityHead> {
+        Some(ParityHead {
+            head: self.head,
+            manifest: self.manifest,
+            root: self.root,
+            parity: Parity {
+                protected: self.root.end(),
+                percent: self.parity?,
+            },
+        })
     }
 
     /// Its own place stands in every frame, so a copy is the same body in another frame.

@@ -22,6 +22,7 @@ use crate::frame::{self, FrameKind};
 use crate::head::{Head, LEAD};
 use crate::index::{self, Leaves, PAGE_ENTRIES, PAGES_LIMIT, Page, PageRef};
 use crate::newest::Place;
+use crate::parity::MOST_PERCENT;
 use crate::states::States;
 use crate::store::{Append, Store, StoreError};
 use crate::zeros::{RUN_LIMIT, ZeroFrames};
@@ -57,6 +58,8 @@ pub struct Writer<'s> {
     since_page: u64,
     zeros: ZeroFrames,
     buffer: Vec<u8>,
+    /// In percent of the file.
+    parity: Option<u8>,
     /// For [`Writer::store_cell`].
     encoded: Encoded,
     /// For what is asked back.
@@ -147,6 +150,7 @@ impl<'s> Writer<'s> {
             since_page: 0,
             zeros: ZeroFrames::default(),
             buffer: Vec::new(),
+            parity: None,
             encoded: Encoded::default(),
             read_back: None,
             failed: None,
@@ -155,6 +159,12 @@ impl<'s> Writer<'s> {
 
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// [`Writer::finish`] will add parity of so many percent, if the image was begun with [`Head::with_parity`].
+    pub fn protect(&mut self, percent: u8) {
+        let percent = percent.clamp(1, MOST_PERCENT);
+        self.parity = Some(percent).filter(|_| self.head.has_parity());
     }
 
     /// The first byte of the disk that is not in the image yet: in disk order it goes on there.

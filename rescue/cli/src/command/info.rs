@@ -30,7 +30,11 @@ pub fn run(image: &Place, output: &Output, streams: &mut Streams<'_>) -> Exit {
     if output.json {
         return super::json(manifest, Exit::Done, streams);
     }
-    match write!(streams.out, "{}", Story(manifest)) {
+    let percent = reader.parity_percent();
+    let parity =
+        percent.map(|of| format!("parity     {of} %; 'rescue repair' makes damage good\n"));
+    let parity = parity.unwrap_or_default();
+    match write!(streams.out, "{}{parity}", Story(manifest)) {
         Ok(()) => Exit::Done,
         Err(error) => super::end(
             Exit::Fault,

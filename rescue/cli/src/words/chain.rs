@@ -41,6 +41,10 @@ impl MendWords {
         self.request(Remedy::Index)
     }
 
+    pub fn repair(&self) -> Request {
+        self.request(Remedy::Parity)
+    }
+
     fn request(&self, with: Remedy) -> Request {
         Request {
             action: Action::Mend {

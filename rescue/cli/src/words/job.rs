@@ -21,6 +21,11 @@ pub struct ImageWords {
     /// A note kept in the image
     #[arg(long)]
     pub note: Option<String>,
+    /// Adds parity of so many percent (2 without a number): what of the file is damaged one day, 'rescue repair' makes
+    /// good
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub parity: Option<u8>,
     /// Stores only what the image STORE/NAME.img.zst does not have; without it the new one cannot be read. auto is
     /// the newest finished image of the same disk there, none makes a full image
     #[arg(long, value_name = "auto|none|NAME", default_value = "none")]
@@ -56,6 +61,7 @@ impl ImageWords {
                 unlock,
                 level: self.level,
                 note: self.note.clone(),
+                parity: self.parity,
                 parent: self.parent.clone(),
                 coverage: self.coverage.coverage(),
                 liveness: self.live.liveness(),

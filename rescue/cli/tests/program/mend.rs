@@ -39,6 +39,10 @@ fn an_image_whose_end_is_cut_off_is_what_it_was_after_reindex() {
     assert!(said(&mended).contains("made good: "), "{}", said(&mended));
     assert!(digest(&image) == whole);
     let again = rescue(path, &["reindex", "store/pc.img.zst"]);
-    assert!(said(&again).contains("the image is whole"), "{}", said(&again));
+    assert!(
+        said(&again).contains("the image is whole"),
+        "{}",
+        said(&again)
+    );
     assert_eq!(std::fs::read_dir(path.join("store")).unwrap().count(), 1);
 }

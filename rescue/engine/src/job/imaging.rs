@@ -69,6 +69,9 @@ impl Job<'_> {
             in_disk_order: writer.order() == Order::Disk,
             ..self.manifest(disk, &*source, &report.unreadable)
         };
+        if let Some(percent) = self.plan.request.options.parity {
+            writer.protect(percent);
+        }
         let finished = writer.finish(&manifest).map_err(fault)?;
         report.state = None;
         report.image = Some(format!("{}/{}", place.store.describe(), finished.name));
@@ -131,6 +134,10 @@ impl Job<'_> {
         let begun = self.fingerprint_of_begun(store, &unfinished, disk, source);
         let fingerprint = begun.unwrap_or_else(|| unfinished::fingerprint(disk, &self.plan.used));
         let head = Head::new(id, geometry, fingerprint).with_chunk_size(self.tuning.chunk_bytes);
+        let head = match self.plan.request.options.parity {
+            Some(_) => head.with_parity(),
+            None => head,
+        };
         let mut known = Known::of(geometry.size_bytes);
         if !store
             .exists(&unfinished)

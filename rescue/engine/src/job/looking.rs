@@ -1,6 +1,7 @@
 //! The jobs that only look: a disk against what it should be, an image against itself.
 
 use disk::extent::ExtentMap;
+use image::parity::Outlook;
 use image::reader::Reader;
 
 use super::Job;
@@ -73,6 +74,11 @@ impl Job<'_> {
             cancel: self.cancel,
         };
         let found = check.run(Step::Check, meter)?;
+        if !found.findings.is_clean() {
+            let told = Outlook::of(&reader).map_err(|error| Stop::Fault(error.to_string()))?;
+            meter.note(&told.to_string());
+            report.notes.push(told.to_string());
+        }
         report.verified = if found.findings.is_clean() {
             Verified::Equal {
                 bytes: found.good_bytes,

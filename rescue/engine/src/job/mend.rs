@@ -2,7 +2,7 @@
 
 use image::error::ImageError;
 use image::file_name;
-use image::mend::Mend;
+use image::mend::{Mend, With};
 use image::store::ReadFile;
 
 use super::Job;
@@ -10,11 +10,11 @@ use super::meter::Meter;
 use super::pipeline::Stop;
 use crate::event::Step;
 use crate::report::{Report, Verified};
-use crate::request::Action;
+use crate::request::{Action, Remedy};
 
 impl Job<'_> {
     pub fn mend(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
-        let Action::Mend { image, .. } = &self.plan.request.action else {
+        let Action::Mend { image, with } = &self.plan.request.action else {
             return Err(Stop::Bug("this makes no image whole".into()));
         };
         let opened = self.host.open_place(image, self.permits.first());
@@ -28,7 +28,11 @@ impl Job<'_> {
             .open(&file_name(name))
             .map(|file| ReadFile::len(&*file));
         meter.begin(Step::Copy, bytes.unwrap_or_default(), 0);
-        let mend = Mend { store, name };
+        let with = match with {
+            Remedy::Index => With::Index,
+            Remedy::Parity => With::Parity,
+        };
+        let mend = Mend { store, name, with };
         let mut at = 0;
         let done = mend.run(&mut |told| {
             meter.advance(told.saturating_sub(at), told);

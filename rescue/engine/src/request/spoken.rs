@@ -141,6 +141,9 @@ impl fmt::Display for Options {
         if let Some(map) = &self.map {
             write!(f, " --map {}", quoted(map.display()))?;
         }
+        if let Some(percent) = self.parity {
+            write!(f, " --parity {percent}")?;
+        }
         if let Some(note) = &self.note {
             write!(f, " --note {}", quoted(note))?;
         }

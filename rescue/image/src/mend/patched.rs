@@ -8,6 +8,9 @@ use crate::store::{ReadFile, StoreError};
 /// More is not kept in memory.
 const ROOM: usize = 96 << 20;
 
+/// No frame of ours that is written whole is longer.
+const LONGEST: u64 = 20 << 20;
+
 #[derive(Clone)]
 pub struct Patched {
     file: Arc<dyn ReadFile>,
@@ -32,6 +35,11 @@ impl Patched {
             patches: BTreeMap::new(),
             used: 0,
         }
+    }
+
+    /// Bytes that still fit.
+    pub fn room(&self) -> usize {
+        ROOM - self.used
     }
 
     /// Whether anything is other than before.
@@ -59,8 +67,8 @@ impl ReadFile for Patched {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         super::read(&*self.file, offset, buf)?;
         let end = offset.saturating_add(buf.len() as u64);
-        // A patch is at most as long as the largest frame.
-        for (at, bytes) in self.patches.range(..end) {
+        let first = offset.saturating_sub(LONGEST);
+        for (at, bytes) in self.patches.range(first..end.max(first)) {
             let last = at.saturating_add(bytes.len() as u64).min(end);
             let first = offset.max(*at);
             if first >= last {

@@ -23,12 +23,13 @@ pub struct Found {
     root: FrameRef,
     pages: Pages,
     story: Option<Vec<u8>>,
+    parity: Option<u8>,
     patches: Vec<(u64, Vec<u8>)>,
 }
 
 impl Found {
     /// `None`: too much is lost to say what the tail was.
-    pub fn of(reader: &Reader) -> Result<Option<Found>, ImageError> {
+    pub fn of(reader: &Reader, parity: Option<u8>) -> Result<Option<Found>, ImageError> {
         let (Some(head_len), Some(last)) = (reader.head_len(), last_page(reader)) else {
             return Ok(None);
         };
@@ -40,6 +41,7 @@ impl Found {
             root: missing(),
             pages: Pages::default(),
             story: None,
+            parity,
             patches: Vec::new(),
         };
         let file = reader.file();
@@ -51,6 +53,9 @@ impl Found {
         if let Some(root) = place
             && let Some(pages) = root_at(file, &found.head, &root)?
         {
+            if !are_whole(file, found.head.order, &pages)? {
+                return Ok(None);
+            }
             found.root = root;
             found.pages = pages;
             found.find_manifest(reader, from)?;
@@ -93,6 +98,7 @@ impl Found {
             root: self.root,
             pages: &self.pages,
             story: self.story.clone(),
+            parity: self.parity,
         };
         tail.append(file, out)
     }
@@ -186,6 +192,21 @@ impl Found {
         self.patches.push((at, frame));
         true
     }
+}
+
+/// The seek table is made of what the pages beside the chunks say.
+fn are_whole(file: &dyn ReadFile, order: Order, pages: &Pages) -> Result<bool, ImageError> {
+    let beside = match order {
+        Order::Disk => &pages.by_address,
+        Order::Any => &pages.by_offset,
+    };
+    for place in beside {
+        let found = scan::read_page(file, place.offset)?;
+        if found.is_none_or(|(_, found)| found != *place) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn missing() -> FrameRef {

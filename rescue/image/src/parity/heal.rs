@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reed_solomon_simd::ReedSolomonDecoder;
+use reed_solomon_simd::engine::DefaultEngine;
+use reed_solomon_simd::rate::{HighRateDecoder, RateDecoder};
 
 use super::sums::{Sums, sum};
 use super::{BLOCK, ParityHead, Window};
@@ -110,8 +111,10 @@ fn decode(
     }
     let small = |number: u64| usize::try_from(number).expect("there are at most 1024");
     let failed = |error: reed_solomon_simd::Error| ImageError::Codec(error.to_string());
-    let mut decoder = ReedSolomonDecoder::new(small(window.columns), small(window.rows), BLOCK)
-        .map_err(failed)?;
+    let (columns, rows_of_code) = (small(window.columns), small(window.rows));
+    let engine = DefaultEngine::new();
+    let mut decoder =
+        HighRateDecoder::new(columns, rows_of_code, BLOCK, engine, None).map_err(failed)?;
     let mut block = vec![0; BLOCK];
     for column in 0..window.columns {
         let nth = column * window.stride + group;

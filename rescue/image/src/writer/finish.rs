@@ -50,6 +50,8 @@ impl Writer<'_> {
         };
         index::build_root(self.head.id, &pages, self.file.len(), &mut buffer);
         let root = self.append_frame(&buffer)?;
+        // It is read back from the store.
+        self.sync()?;
         let written = self.store.open(&unfinished_name(&self.name))?;
         let tail = Tail {
             head: self.head,
@@ -59,8 +61,8 @@ impl Writer<'_> {
             root,
             pages: &pages,
             story: None,
+            parity: self.parity,
         };
-        self.still_good()?;
         tail.append(&*written, &mut *self.file)?;
         drop(written);
         self.sync()?;

@@ -11,6 +11,7 @@ mod making;
 mod mend;
 mod merge;
 mod oracle;
+mod parity;
 mod resume;
 mod second_reader;
 mod straight;

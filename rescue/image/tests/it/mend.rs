@@ -2,14 +2,20 @@
 
 use image::check;
 use image::memory::MemoryStore;
-use image::mend::{Mend, Mended, interim_name};
+use image::mend::{Mend, Mended, With, interim_name};
 use image::reader::Reader;
 use image::store::{Store, StoreError};
 
 use crate::making::{Disk, noise, open, restore, store_with};
 
 fn mend(store: &dyn Store) -> Mended {
-    Mend { store, name: "pc" }.run(&mut |_| Ok(())).unwrap()
+    Mend {
+        store,
+        name: "pc",
+        with: With::Index,
+    }
+    .run(&mut |_| Ok(()))
+    .unwrap()
 }
 
 /// Where frames of this kind begin, and how long they are.
@@ -155,6 +161,7 @@ fn a_full_store_ends_it_with_a_sentence_and_the_old_image_stays() {
     let one = Mend {
         store: &store,
         name: "pc",
+        with: With::Index,
     };
     let error = one.run(&mut |_| Ok(())).unwrap_err();
     assert!(matches!(

@@ -1,0 +1,237 @@
+//! Parity: what is damaged comes back byte for byte, up to what it promises, and never gets worse.
+
+use image::check;
+use image::memory::MemoryStore;
+use image::mend::{Mend, Mended, With, interim_name};
+use image::reader::Reader;
+use image::store::Store;
+use image::writer::Writer;
+
+use crate::making::{Disk, manifest, open, restore, rounds, store_with};
+
+const BLOCK: usize = 4096;
+
+fn with_parity(disk: &Disk, percent: u8) -> Vec<u8> {
+    let store = MemoryStore::new();
+    let mut writer = Writer::create(&store, "pc", disk.head().with_parity()).unwrap();
+    writer.protect(percent);
+    disk.write(&mut writer, 1, 20);
+    writer.finish(&manifest()).unwrap();
+    store.get("pc.img.zst").unwrap()
+}
+
+fn repair(store: &dyn Store) -> Mended {
+    let mend = Mend {
+        store,
+        name: "pc",
+        with: With::Parity,
+    };
+    mend.run(&mut |_| Ok(())).unwrap()
+}
+
+/// Reproducible, and well mixed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((x ^ (x >> 31)) % limit as u64).unwrap()
+    }
+}
+
+fn spoil(bytes: &mut [u8], random: &mut Random) {
+    for byte in bytes {
+        *byte = u8::try_from(random.below(256)).unwrap();
+    }
+}
+
+fn becomes_whole(damaged: Vec<u8>, whole: &[u8], what: &str) {
+    let store = store_with(damaged);
+    let mended = repair(&store);
+    assert!(mended.after.is_some(), "{what}: {:?}", mended.before);
+    let now = store.get("pc.img.zst").unwrap();
+    let other = now.iter().zip(whole).position(|(is, was)| is != was);
+    assert_eq!((now.len(), other), (whole.len(), None), "{what}");
+    assert!(!store.exists(&interim_name("pc")).unwrap());
+}
+
+#[test]
+fn an_image_with_parity_is_an_image_for_everybody() {
+    let disk = Disk::new(40, 6);
+    let bytes = with_parity(&disk, 3);
+    let plain = disk.image_bytes(1, 20);
+    assert!(zstd::decode_all(bytes.as_slice()).unwrap() == disk.expected());
+    let more = bytes.len() - plain.len();
+    assert!(
+        more > plain.len() * 3 / 100 && more < plain.len() * 5 / 100 + 60_000,
+        "{more}"
+    );
+    let store = store_with(bytes);
+    let reader = open(&store);
+    assert_eq!(reader.notes(), <[String; 0]>::default());
+    assert!(check::all(&reader, |_| {}).unwrap().is_clean());
+    let (content, lost) = restore(&reader);
+    assert!(lost.is_empty() && content == disk.expected());
+    assert!(reader.manifest().is_some());
+}
+
+#[test]
+fn the_stock_program_unpacks_an_image_with_parity() {
+    let disk = Disk::new(40, 6);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pc.img.zst");
+    std::fs::write(&path, with_parity(&disk, 3)).unwrap();
+    let run = |word: &str| {
+        let ran = std::process::Command::new("zstd")
+            .arg(word)
+            .arg(&path)
+            .output();
+        ran.unwrap_or_else(|error| {
+            panic!("zstd is needed by this test: {error}; install the package zstd")
+        })
+    };
+    let test = run("-t");
+    assert!(
+        test.status.success(),
+        "{}",
+        String::from_utf8_lossy(&test.stderr)
+    );
+    assert!(run("-dc").stdout == disk.expected());
+}
+
+#[test]
+fn a_lost_run_of_two_percent_comes_back_with_three_percent_of_parity() {
+    let whole = with_parity(&Disk::new(100, 6), 3);
+    let len = whole.len() / 50;
+    let mut random = Random(1);
+    let mut starts: Vec<usize> = (0..rounds(6))
+        .map(|_| random.below(whole.len() - len))
+        .collect();
+    starts.extend([0, whole.len() - len, whole.len() * 95 / 100]);
+    for at in starts {
+        let mut damaged = whole.clone();
+        spoil(&mut damaged[at..at + len], &mut random);
+        becomes_whole(
+            damaged,
+            &whole,
+            &format!("{len} at {at} of {}", whole.len()),
+        );
+    }
+    becomes_whole(whole[..whole.len() - len].to_vec(), &whole, "cut off");
+}
+
+#[test]
+fn scattered_blocks_come_back_with_three_percent_of_parity() {
+    let whole = with_parity(&Disk::new(100, 6), 3);
+    let mut random = Random(2);
+    for round in 0..rounds(2) {
+        let mut damaged = whole.clone();
+        for _ in 0..(whole.len() / BLOCK / 200).max(1) {
+            let at = random.below(whole.len() - BLOCK);
+            spoil(&mut damaged[at..at + BLOCK], &mut random);
+        }
+        becomes_whole(damaged, &whole, &format!("round {round}"));
+    }
+}
+
+#[test]
+fn more_than_parity_can_bring_back_is_no_worse_afterwards() {
+    let disk = Disk::new(60, 6);
+    let whole = with_parity(&disk, 3);
+    let mut random = Random(3);
+    for _ in 0..rounds(2) {
+        let mut damaged = whole.clone();
+        let len = whole.len() / 8;
+        let at = random.below(whole.len() - len);
+        spoil(&mut damaged[at..at + len], &mut random);
+        let one = random.below(whole.len());
+        damaged[one] ^= 1;
+        let store = store_with(damaged);
+        let before = check::all(&open(&store), |_| {}).unwrap();
+        repair(&store);
+        let after = check::all(&open(&store), |_| {}).unwrap();
+        assert!(after.damage.difference(&before.damage).is_empty());
+    }
+}
+
+#[test]
+fn every_fault_is_found_with_parity_and_without_and_is_made_good_with_it() {
+    let disk = Disk::new(24, 6);
+    let images = [disk.image_bytes(1, 20), with_parity(&disk, 3)];
+    let mut random = Random(4);
+    for round in 0..rounds(40) {
+        let whole = &images[round % 2];
+        let mut damaged = whole.clone();
+        let what = fault(&mut damaged, &mut random);
+        if damaged == *whole {
+            continue;
+        }
+        let store = store_with(damaged);
+        let Ok(reader) = Reader::open(&store, "pc.img.zst") else {
+            panic!("{what}: does not open");
+        };
+        let found = check::all(&reader, |_| {}).unwrap();
+        assert!(!found.is_clean(), "round {round}, {what}: not found");
+        let leaves = found.damage.total_bytes();
+        assert!(
+            leaves <= 2 * u64::from(crate::making::CHUNK),
+            "{what}: {leaves}"
+        );
+        drop(reader);
+        if round % 2 == 1 {
+            repair(&store);
+            assert!(
+                store.get("pc.img.zst").unwrap() == *whole,
+                "round {round}, {what}"
+            );
+        }
+    }
+}
+
+/// One of those that media and programs have.
+fn fault(bytes: &mut Vec<u8>, random: &mut Random) -> String {
+    let len = bytes.len();
+    let at = random.below(len - 2 * BLOCK);
+    match random.below(6) {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = bytes[at].wrapping_add(1 + u8::try_from(random.below(255)).unwrap()),
+        2 => bytes[at / 512 * 512..][..512].fill(0),
+        3 => bytes[at / BLOCK * BLOCK..][..BLOCK].fill(0xff),
+        4 => {
+            // Two sectors in each other's place.
+            let other = (at / 512 * 512 + 512 * (1 + random.below(7))) % (len - 512);
+            let (one, two) = (at / 512 * 512, other / 512 * 512);
+            let first = bytes[one..one + 512].to_vec();
+            bytes.copy_within(two..two + 512, one);
+            bytes[two..two + 512].copy_from_slice(&first);
+        }
+        _ => bytes.truncate(len - 1 - random.below(len / 100)),
+    }
+    format!("a fault at {at} of {len}, now {}", bytes.len())
+}
+
+#[test]
+fn damaged_parity_never_makes_anything_worse() {
+    let disk = Disk::new(24, 6);
+    let whole = with_parity(&disk, 3);
+    let plain = disk.image_bytes(1, 20).len() - 2000;
+    let mut random = Random(5);
+    for _ in 0..rounds(4) {
+        // Nothing but parity is hit, hard, and one byte of the content.
+        let mut damaged = whole.clone();
+        for _ in 0..30 {
+            let at = plain + random.below(whole.len() - plain - 100);
+            spoil(&mut damaged[at..at + 100], &mut random);
+        }
+        let one = 2000 + random.below(plain / 2);
+        damaged[one] ^= 1;
+        let store = store_with(damaged);
+        let before = check::all(&open(&store), |_| {}).unwrap();
+        repair(&store);
+        let after = check::all(&open(&store), |_| {}).unwrap();
+        assert!(after.damage.difference(&before.damage).is_empty());
+    }
+}
