@@ -1,7 +1,7 @@
 //! Planning to make a damaged image whole: what is wrong with its index is looked at, nothing is written.
 
 use disk::size::Size;
-use image::check;
+use image::check::{self, Findings};
 use image::file_name;
 use image::reader::Reader;
 
@@ -47,19 +47,7 @@ pub fn plan(
         Remedy::Index => format!("make the index of {} again", file_name(&name)),
         Remedy::Parity => format!("make {} whole", file_name(&name)),
     });
-    let notes = &findings.notes;
-    plan.lines
-        .extend(notes.iter().take(SHOWN).map(|note| format!("  {note}")));
-    let more = (notes.len().saturating_sub(SHOWN)) as u64 + findings.more_notes;
-    if more > 0 {
-        plan.lines.push(format!("  and {more} more"));
-    }
-    if notes.is_empty() {
-        plan.lines.push(
-            "its index is whole; its chunks are read, and nothing is written if they are good"
-                .to_owned(),
-        );
-    }
+    plan.lines.extend(lines(&findings));
     plan.lines.push(format!(
         "it is written beside the old one ({} of room), checked, and takes its name only if it gives more",
         Size(file_bytes)
@@ -82,6 +70,23 @@ pub fn plan(
         needed_bytes: file_bytes,
     });
     Some(plan)
+}
+
+fn lines(findings: &Findings) -> Vec<String> {
+    let notes = &findings.notes;
+    let shown = notes.iter().take(SHOWN).map(|note| format!("  {note}"));
+    let mut lines: Vec<String> = shown.collect();
+    let more = (notes.len().saturating_sub(SHOWN)) as u64 + findings.more_notes;
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
+    if notes.is_empty() {
+        lines.push(
+            "its index is whole; its chunks are read, and nothing is written if they are good"
+                .to_owned(),
+        );
+    }
+    lines
 }
 
 fn refused<T>(survey: &mut Survey<'_>, text: String) -> Option<T> {

@@ -60,13 +60,7 @@ impl fmt::Display for Action {
                     write!(f, " --onto {}", quoted(onto))?;
                 }
             }
-            Action::Mend { image, with } => {
-                let word = match with {
-                    Remedy::Index => "reindex",
-                    Remedy::Parity => "repair",
-                };
-                write!(f, "{word} {}", quoted(image))?;
-            }
+            Action::Mend { image, with } => write!(f, "{} {}", word(*with), quoted(image))?,
             Action::Prune { store, keep } => {
                 write!(f, "prune {}", quoted(store))?;
                 kept(f, keep)?;
@@ -82,6 +76,13 @@ impl fmt::Display for Action {
             }
         }
         Ok(())
+    }
+}
+
+fn word(with: Remedy) -> &'static str {
+    match with {
+        Remedy::Index => "reindex",
+        Remedy::Parity => "repair",
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Healed {
     pub lost: BTreeSet<u64>,
 }
 
+/// Blocks by their number.
+type Blocks = Vec<(u64, Vec<u8>)>;
+
 /// The damaged blocks of each group.
 #[derive(Default)]
 struct Group {
@@ -101,7 +104,7 @@ fn decode(
     sums: &Sums,
     group: u64,
     missing: &BTreeSet<u64>,
-) -> Result<Option<Vec<(u64, Vec<u8>)>>, ImageError> {
+) -> Result<Option<Blocks>, ImageError> {
     if missing.len() as u64 > window.rows {
         return Ok(None);
     }
@@ -149,7 +152,7 @@ fn good_rows(
     window: &Window,
     sums: &Sums,
     group: u64,
-) -> Result<Vec<(u64, Vec<u8>)>, ImageError> {
+) -> Result<Blocks, ImageError> {
     let mut rows = Vec::new();
     for row in 0..window.rows {
         let nth = row * window.stride + group;
