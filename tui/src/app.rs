@@ -21,6 +21,10 @@ use crate::world::{Directory, Home, Inventory, Terminal, World};
 
 /// Something happened.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few messages are on their way at once, and a request is made by hand"
+)]
 pub enum Message {
     Key(Key),
     /// The disks were looked at again, because one came or went.
