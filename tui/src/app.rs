@@ -21,10 +21,6 @@ use crate::world::{Directory, Home, Inventory, Terminal, World};
 
 /// Something happened.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "few messages are on their way at once, and a request is made by hand"
-)]
 pub enum Message {
     Key(Key),
     /// The disks were looked at again, because one came or went.
@@ -36,7 +32,7 @@ pub enum Message {
     },
     /// The answer to [`Effect::Prepare`]; the request tells which one.
     Planned {
-        request: Request,
+        request: Box<Request>,
         result: Result<Box<Plan>, Vec<Refusal>>,
     },
     /// The answer to [`Effect::List`].

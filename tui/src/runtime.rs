@@ -212,6 +212,7 @@ impl Runtime {
         let host = Arc::clone(&self.host);
         self.aside("plan", move |sender| {
             let result = plan::prepare(&bounded(&request, &*host), &*host).map(Box::new);
+            let request = Box::new(request);
             let _ = sender.send(Message::Planned { request, result });
         });
     }

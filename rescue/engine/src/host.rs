@@ -9,6 +9,7 @@ use disk::geometry::Geometry;
 use disk::layout::Layout;
 use disk::source::{BlockSink, BlockSource};
 use image::store::Store;
+use image::volumes::Volumes;
 use serde::{Deserialize, Serialize};
 
 use crate::careful::{CarefulSource, Plain};
@@ -150,6 +151,20 @@ pub struct OpenPlace {
     /// The disk that the store is on, where that is known.
     pub disk: Option<Identity>,
     pub free_bytes: Option<u64>,
+}
+
+impl OpenPlace {
+    /// What is written there is split into volumes of so many bytes.
+    #[must_use]
+    pub fn in_volumes(self, bytes: Option<u64>) -> OpenPlace {
+        match bytes {
+            Some(bytes) => OpenPlace {
+                store: Box::new(Volumes::of_at_most(self.store, bytes)),
+                ..self
+            },
+            None => self,
+        }
+    }
 }
 
 impl fmt::Debug for OpenPlace {

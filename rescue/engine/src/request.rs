@@ -144,6 +144,8 @@ pub struct Options {
     pub parity: Option<u8>,
     /// To whom a new image leaves what is still the same.
     pub parent: Ancestor,
+    /// Longest file that a new image may have; it lies in as many as it needs.
+    pub volume_bytes: Option<u64>,
     pub unlock: Unlock,
     pub limits: Box<Limits>,
 }
@@ -175,6 +177,7 @@ impl Default for Options {
             note: None,
             parity: None,
             parent: Ancestor::None,
+            volume_bytes: None,
             unlock: Unlock::default(),
             limits: Box::default(),
         }

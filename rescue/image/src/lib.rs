@@ -40,6 +40,7 @@ pub mod shelf;
 pub mod states;
 pub mod store;
 mod tail;
+pub mod volumes;
 pub mod writer;
 mod zeros;
 

@@ -23,6 +23,11 @@ pub trait Store: Send + Sync {
     /// Gives a finished file the name of another, which goes, durably: at every moment `to` is one of the two.
     fn replace(&self, from: &str, to: &str) -> Result<(), StoreError>;
 
+    /// Whether [`Store::replace`] can do that to this file.
+    fn is_replaceable(&self, _name: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError>;
 
     fn list(&self) -> Result<Vec<String>, StoreError>;
@@ -32,6 +37,11 @@ pub trait Store: Send + Sync {
 
     /// Largest file the store can hold (FAT32: 4 GiB − 1).
     fn file_limit(&self) -> Option<u64>;
+
+    /// Longest volume that files are split into.
+    fn volume_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A file being written, at its end only.
@@ -50,6 +60,10 @@ pub trait ReadFile: Send + Sync {
     fn len(&self) -> u64;
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// What of it is not there, a sentence each.
+    fn missing(&self) -> Vec<String> {
+        Vec::new()
     }
     /// Fills all of `buf`; reading past the end is [`StoreError::Unreadable`].
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;

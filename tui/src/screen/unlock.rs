@@ -49,9 +49,9 @@ impl Unlock {
             Message::Key(Key::Escape) => return (Screen::Plan(self.page), None),
             Message::Key(key) if !matches!(self.state, State::Trying(_)) => return self.key(key),
             Message::Inventory(inventory) => self.page.see(world, inventory),
-            Message::Planned { request, result } if matches!(&self.state, State::Trying(wanted) if **wanted == request) =>
+            Message::Planned { request, result } if matches!(&self.state, State::Trying(wanted) if *wanted == request) =>
             {
-                return (self.answer(request, result), None);
+                return (self.answer(*request, result), None);
             }
             _ => {}
         }

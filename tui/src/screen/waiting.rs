@@ -47,10 +47,10 @@ impl Waiting {
     pub fn update(self, world: &World, message: Message) -> Next {
         let screen = match (self.what, message) {
             (_, Message::Key(Key::Escape)) => *self.back,
-            (Awaited::Plan(wanted), Message::Planned { request, result }) if *wanted == request => {
+            (Awaited::Plan(wanted), Message::Planned { request, result }) if wanted == request => {
                 match result {
                     Ok(plan) => PlanPage::open(plan, self.back),
-                    Err(refusals) => Refused::open(request, refusals, self.back),
+                    Err(refusals) => Refused::open(*request, refusals, self.back),
                 }
             }
             (Awaited::Images { place, search }, Message::Listed { place: of, images })

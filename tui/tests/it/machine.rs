@@ -287,7 +287,7 @@ impl Driver {
 
     pub fn plan(&mut self, request: &Request, plan: Plan) {
         let message = Message::Planned {
-            request: request.clone(),
+            request: Box::new(request.clone()),
             result: Ok(Box::new(plan)),
         };
         assert!(self.tell(message).is_none());
@@ -295,7 +295,7 @@ impl Driver {
 
     pub fn refuse(&mut self, request: &Request, refusals: Vec<Refusal>) {
         let message = Message::Planned {
-            request: request.clone(),
+            request: Box::new(request.clone()),
             result: Err(refusals),
         };
         assert!(self.tell(message).is_none());

@@ -126,6 +126,7 @@ impl Watch {
                 true => Ok(Box::new(plan(&request))),
                 false => Err(vec![refusal; 9]),
             };
+            let request = Box::new(request);
             self.tell(Message::Planned { request, result });
         }
         if let Some(place) = self.listed.take() {

@@ -6,7 +6,7 @@ use clap::Args;
 use engine::request::{Action, Ancestor, DiskName, Options, Place, Request, Unlock};
 
 use super::limits::LimitWords;
-use super::option::{Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
+use super::option::{self, Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
 
 #[derive(Args, Debug)]
 pub struct ImageWords {
@@ -30,6 +30,9 @@ pub struct ImageWords {
     /// the newest finished image of the same disk there, none makes a full image
     #[arg(long, value_name = "auto|none|NAME", default_value = "none")]
     pub parent: Ancestor,
+    /// Longest file of the image: 4G, 700Mi. It lies in as many as it needs; on FAT without being asked
+    #[arg(long, value_name = "SIZE", value_parser = option::size)]
+    pub volume_size: Option<u64>,
     #[command(flatten)]
     pub keys: KeyWords,
     #[command(flatten)]
@@ -63,6 +66,7 @@ impl ImageWords {
                 note: self.note.clone(),
                 parity: self.parity,
                 parent: self.parent.clone(),
+                volume_bytes: self.volume_size,
                 coverage: self.coverage.coverage(),
                 liveness: self.live.liveness(),
                 verification: self.verification.verification(),

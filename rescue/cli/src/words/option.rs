@@ -113,3 +113,29 @@ impl MapFile {
         self.map.clone()
     }
 }
+
+/// Bytes, with k, M, G or T for thousands and Ki, Mi, Gi or Ti for 1024s; at least 1 MB.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let factor: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return Err("write a number with k, M, G, T, Ki, Mi, Gi or Ti".into()),
+    };
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor));
+    match bytes {
+        Some(bytes) if bytes >= 1_000_000 => Ok(bytes),
+        Some(_) => Err("it is at least 1M".into()),
+        None => Err("write a number with k, M, G, T, Ki, Mi, Gi or Ti".into()),
+    }
+}

@@ -17,4 +17,5 @@ mod mend;
 mod roundtrip;
 mod serve;
 mod simulate;
+mod volumes;
 mod words;

@@ -44,7 +44,8 @@ impl Job<'_> {
         let place = self
             .host
             .open_place(store, self.permits.first())
-            .map_err(|error| Stop::Fault(error.0))?;
+            .map_err(|error| Stop::Fault(error.0))?
+            .in_volumes(self.plan.request.options.volume_bytes);
         self.see_store();
         let started = clock::now();
         let parent = self.parent(&*place.store)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use disk::fs::Filesystem;
 use disk::layout::{Content, Owner, Region};
 use image::store::Store;
+use image::volumes::Volumes;
 
 use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
 use crate::identity::Identity;
@@ -48,7 +49,7 @@ pub fn open(
     };
     Ok(OpenPlace {
         free_bytes: store.free_bytes(),
-        store: Box::new(store),
+        store: Box::new(Volumes::new(Box::new(store))),
         directory: Some(dir),
         name,
         disk,

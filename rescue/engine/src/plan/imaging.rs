@@ -40,6 +40,7 @@ pub fn plan(
     }
     let source = survey.at_rest(source, request.options.liveness);
     let place = directory(store, survey);
+    let place = place.map(|place| place.in_volumes(request.options.volume_bytes));
     let ((disk, opened), place) = (source?, place?);
     survey.tell_content(&disk);
     let mut plan = Plan::of(request);
@@ -64,7 +65,7 @@ pub fn plan(
     room(&facts, place.store.file_limit(), survey);
     plan.lines.insert(0, taken(&plan, &disk));
     plan.lines.extend(show::disk("source", &disk));
-    plan.lines.push(written_to(&facts, name));
+    plan.lines.extend(written_to(&facts, name, &*place.store));
     let parent = &request.options.parent;
     ancestor::settle(parent, &*place.store, name, &disk, &mut plan, survey);
     // Where it is mounted tells a person nothing.
@@ -121,16 +122,21 @@ fn taken(plan: &Plan, disk: &Disk) -> String {
     }
 }
 
-fn written_to(facts: &StoreFacts, name: &str) -> String {
+fn written_to(facts: &StoreFacts, name: &str, store: &dyn Store) -> Vec<String> {
     let free = facts
         .free_bytes
         .map_or_else(String::new, |free| format!(", {} are free", Size(free)));
-    format!(
+    let file = format!(
         "destination: {}/{}, about {}{free}",
         facts.title,
         file_name(name),
         Size(facts.needed_bytes)
-    )
+    );
+    let volumes = store.volume_bytes().map(|bytes| {
+        let most = Size(bytes);
+        format!("  in volumes of at most {most}, which belong together")
+    });
+    [file].into_iter().chain(volumes).collect()
 }
 
 fn room(facts: &StoreFacts, file_limit: Option<u64>, survey: &mut Survey<'_>) {

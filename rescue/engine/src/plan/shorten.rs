@@ -163,6 +163,19 @@ fn carried_out_in(
     mut plan: Plan,
     survey: &mut Survey<'_>,
 ) -> Option<Plan> {
+    for step in &steps {
+        let Step::Merge { name, .. } = step else {
+            continue;
+        };
+        if !place.store.is_replaceable(&file_name(name)).unwrap_or(true) {
+            survey.refuse(Refusal::Other {
+                text: format!(
+                    "{} lies in several volumes, which no store exchanges for others at once; keep it, or make a full image of the disk",
+                    file_name(name)
+                ),
+            });
+        }
+    }
     let needed = |step: &Step| match step {
         Step::Merge { name, onto } => room(all, name, onto.as_deref()),
         Step::Remove { .. } => 0,

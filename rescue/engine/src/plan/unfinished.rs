@@ -6,7 +6,7 @@
 //! most filesystems note there that they were mounted.
 
 use disk::extent::{Extent, ExtentMap};
-use disk::layout::Layout;
+use disk::layout::{Content, Layout};
 use disk::source::BlockSource;
 use image::chunk::Entry;
 use image::digest::Digest;
@@ -71,7 +71,10 @@ fn knows_less(reader: &Reader, disk: &Disk, used: &ExtentMap) -> Result<bool, Im
         Ok(layout) => {
             let told = layout.classes();
             let unsure = told.unknown.union(&told.metadata);
-            unsure.aligned_out(GRANULE as u64, size)
+            // That a key is not given again is no loss of the disk's.
+            unsure
+                .aligned_out(GRANULE as u64, size)
+                .difference(&locked(layout))
         }
         Err(_) => ExtentMap::whole(size),
     };
@@ -91,6 +94,15 @@ fn knows_less(reader: &Reader, disk: &Disk, used: &ExtentMap) -> Result<bool, Im
         }
     }
     Ok(true)
+}
+
+/// Partitions with something encrypted for which no key was given.
+fn locked(layout: &Layout) -> ExtentMap {
+    let wants_key = |content: &Content| content.layers().iter().any(|layer| layer.wants_key());
+    let locked = layout
+        .partitions()
+        .filter(|(_, content)| wants_key(content));
+    locked.map(|(partition, _)| partition.extent).collect()
 }
 
 /// What would differ if somebody had used the disk.

@@ -121,6 +121,9 @@ impl fmt::Display for Options {
         if self.level != usual.level {
             write!(f, " --level {}", self.level)?;
         }
+        if let Some(bytes) = self.volume_bytes {
+            write!(f, " --volume-size {bytes}")?;
+        }
         if self.coverage == Coverage::Exact {
             f.write_str(" --exact")?;
         }

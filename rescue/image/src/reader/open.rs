@@ -16,7 +16,7 @@ use crate::seek;
 use crate::store::ReadFile;
 
 pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError> {
-    let mut notes = Vec::new();
+    let mut notes = file.missing();
     let (first, head_len) = head_frame(&*file, &name)?.unzip();
     let end = find_end(&*file, first.as_ref(), &name)?;
     // The end knows of an order that was left after the head was written.

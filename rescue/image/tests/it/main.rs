@@ -16,3 +16,4 @@ mod resume;
 mod second_reader;
 mod straight;
 mod tape;
+mod volumes;

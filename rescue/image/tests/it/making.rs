@@ -132,7 +132,7 @@ impl Disk {
         }
     }
 
-    pub fn image(&self, store: &MemoryStore, name: &str, level: i32, every: u64) {
+    pub fn image(&self, store: &dyn Store, name: &str, level: i32, every: u64) {
         let mut writer = Writer::create(store, name, self.head()).unwrap();
         self.write(&mut writer, level, every);
         writer.finish(&manifest()).unwrap();
