@@ -22,7 +22,7 @@ mod ntfs;
 mod overlay;
 mod parts;
 mod reiserfs;
-mod swap;
+pub mod swap;
 pub mod tree;
 mod trouble;
 mod xfs;

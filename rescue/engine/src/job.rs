@@ -19,6 +19,7 @@ mod meter;
 mod names;
 mod onto;
 mod onto_disk;
+mod passing_over;
 mod piece;
 mod pipeline;
 mod record;

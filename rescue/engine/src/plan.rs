@@ -6,6 +6,7 @@ mod export;
 mod extract;
 mod find;
 mod imaging;
+mod leave_out;
 mod look;
 mod mend;
 mod onto;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 
 use disk::extent::ExtentMap;
 use disk::table::edit::Patch;
+use image::manifest::LeftOut;
 use image::prune::Step;
 use serde::Serialize;
 
@@ -77,10 +79,16 @@ pub struct Plan {
     pub(crate) new_file: Option<NewFile>,
     pub(crate) store: Option<StoreFacts>,
     pub(crate) image: Option<ImageFacts>,
-    /// Bytes to be read from the source, as offsets of the disk.
+    /// What of the source is taken, as offsets of the disk.
     #[serde(skip)]
     pub(crate) used: ExtentMap,
     pub(crate) used_bytes: u64,
+    /// Of `used`, what the image keeps as zeros and nobody reads.
+    #[serde(skip)]
+    pub(crate) left_out: ExtentMap,
+    /// The rules that left it out.
+    #[serde(rename = "left_out", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rules_applied: Vec<LeftOut>,
     /// What a person reads before consenting, line by line.
     pub(crate) lines: Vec<String>,
     pub(crate) warnings: Vec<String>,

@@ -2,6 +2,8 @@
 
 mod ancestor;
 mod format;
+pub(crate) mod glob;
+mod leave_out;
 mod listen;
 mod spoken;
 
@@ -17,6 +19,8 @@ use crate::limits::Limits;
 
 pub use ancestor::Ancestor;
 pub use format::Format;
+pub use glob::Glob;
+pub use leave_out::{LeaveOut, Set};
 pub use listen::{Listen, PORT, Writes};
 
 /// One job. Its `Display` is the command line that asks for it.
@@ -146,6 +150,8 @@ pub struct Options {
     pub parent: Ancestor,
     /// Longest file that a new image may have; it lies in as many as it needs.
     pub volume_bytes: Option<u64>,
+    /// What of its files a new image does not get.
+    pub leave_out: Vec<LeaveOut>,
     pub unlock: Unlock,
     pub limits: Box<Limits>,
 }
@@ -178,6 +184,7 @@ impl Default for Options {
             parity: None,
             parent: Ancestor::None,
             volume_bytes: None,
+            leave_out: Vec::new(),
             unlock: Unlock::default(),
             limits: Box::default(),
         }

@@ -175,9 +175,18 @@ pub struct FilesystemStory {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LeftOut {
+    /// The rule: `swap: pagefile.sys`.
     pub what: String,
     pub why: String,
+    /// Manifests of older versions do not say.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files: u64,
     pub bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(files: &u64) -> bool {
+    *files == 0
 }
 
 /// Places of the disk, the first of them one by one.

@@ -77,13 +77,12 @@ impl fmt::Display for Story<'_> {
         };
         writeln!(f, "kept       {coverage}: {}", Size(manifest.used_bytes))?;
         for left in &manifest.left_out {
-            writeln!(
-                f,
-                "left out   {}, {}: {}",
-                left.what,
-                Size(left.bytes),
-                left.why
-            )?;
+            let files = match left.files {
+                0 => String::new(),
+                files => format!(" of {files} files"),
+            };
+            let (what, bytes, why) = (&left.what, Size(left.bytes), &left.why);
+            writeln!(f, "left out   {what}, {bytes}{files}: {why}")?;
         }
         if manifest.unreadable.count > 0 {
             writeln!(

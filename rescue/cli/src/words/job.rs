@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::request::{Action, Ancestor, DiskName, Options, Place, Request, Unlock};
+use engine::request::{Action, Ancestor, DiskName, LeaveOut, Options, Place, Request, Unlock};
 
 use super::limits::LimitWords;
 use super::option::{self, Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
@@ -33,6 +33,11 @@ pub struct ImageWords {
     /// Longest file of the image: 4G, 700Mi. It lies in as many as it needs; on FAT without being asked
     #[arg(long, value_name = "SIZE", value_parser = option::size)]
     pub volume_size: Option<u64>,
+    /// Leaves out the content of files that nobody needs back: swap (page, swap and hibernation files), temp, caches,
+    /// trash, all of these sets, or the files and folders that a pattern means ('*.iso', 'home/*/Downloads'). They
+    /// keep their names and sizes and read as zeros; nothing is left out of a filesystem that is not clean
+    #[arg(long, value_name = "SET|GLOB")]
+    pub leave_out: Vec<LeaveOut>,
     #[command(flatten)]
     pub keys: KeyWords,
     #[command(flatten)]
@@ -67,6 +72,7 @@ impl ImageWords {
                 parity: self.parity,
                 parent: self.parent.clone(),
                 volume_bytes: self.volume_size,
+                leave_out: self.leave_out.clone(),
                 coverage: self.coverage.coverage(),
                 liveness: self.live.liveness(),
                 verification: self.verification.verification(),

@@ -10,6 +10,7 @@ mod files;
 mod flow;
 mod killed;
 mod layers;
+mod left_out;
 mod licences;
 mod locked;
 mod made;

@@ -18,6 +18,27 @@ const PAGE_SIZES: [usize; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
 const SLEEPING: [&[u8]; 4] = [b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001"];
 const TUX_ON_ICE: &[u8] = &[0xED, 0xC3, 0x02, 0xE9, 0x98, 0x56, 0xE5, 0x0C];
 
+/// What the first page of a swap file or a swap partition says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Header {
+    /// Put-aside memory follows this page, of this many bytes; nobody needs it once the system is off.
+    Swap { page_bytes: usize },
+    /// A sleeping system is stored in it.
+    Sleeping,
+}
+
+/// The header at the start of `head`, of which 64 KiB are enough.
+pub fn header(head: &[u8]) -> Option<Header> {
+    let fields = Fields(head);
+    let mut found = PAGE_SIZES
+        .into_iter()
+        .filter_map(|page| Some((page, signature(fields, page)?)));
+    found.next().map(|(page_bytes, signature)| match signature {
+        Signature::Sleeping => Header::Sleeping,
+        Signature::Old | Signature::New => Header::Swap { page_bytes },
+    })
+}
+
 /// The last ten bytes of the first page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Signature {

@@ -17,6 +17,7 @@ use super::fetch::FromDisk;
 use super::into_image::IntoImage;
 use super::known::Known;
 use super::meter::Meter;
+use super::passing_over::PassingOver;
 use super::pipeline::Stop;
 use super::record::Record;
 use super::story::keep_table;
@@ -26,6 +27,7 @@ use crate::clock;
 use crate::event::Step;
 use crate::health::Health;
 use crate::host::Disk;
+use crate::map::Status;
 use crate::plan::unfinished;
 use crate::report::{Report, Verified};
 use crate::request::{Action, Coverage, Place, Verification};
@@ -96,9 +98,12 @@ impl Job<'_> {
             trouble.raise();
         }
         let options = &self.plan.request.options;
+        let left_out = &self.plan.left_out;
+        let source = PassingOver { source, left_out };
         let to_store = ToStore {
-            fetch: &FromDisk::until(&trouble, source, self.cancel),
+            fetch: &FromDisk::until(&trouble, &source, self.cancel),
             wanted: &self.plan.used,
+            left_out,
             level: options.level,
             trouble: &trouble,
             tuning: self.tuning,
@@ -111,8 +116,11 @@ impl Job<'_> {
         if let Some(done) = Extent::between(0, writer.at()) {
             known.stored.insert(done);
         }
-        let mut taker = IntoImage::new(writer, options.level, &self.plan.used, known)?;
-        let map = std::mem::take(&mut known.map);
+        let mut taker = IntoImage::new(writer, options.level, (&self.plan.used, left_out), known)?;
+        let mut map = std::mem::take(&mut known.map);
+        for left in taker.left_out().iter() {
+            map.set(left, Status::Finished);
+        }
         let mut record = Record::in_memory(self.plan, self.host, self.tuning, map);
         let rescued = self.rescue(&mut taker, &mut record, meter, report);
         known.map = std::mem::take(&mut record.map);
@@ -133,7 +141,7 @@ impl Job<'_> {
         let geometry = source.geometry();
         let unfinished = unfinished_name(name);
         let begun = self.fingerprint_of_begun(store, &unfinished, disk, source);
-        let fingerprint = begun.unwrap_or_else(|| unfinished::fingerprint(disk, &self.plan.used));
+        let fingerprint = begun.unwrap_or_else(|| unfinished::fingerprint(disk, self.plan));
         let head = Head::new(id, geometry, fingerprint).with_chunk_size(self.tuning.chunk_bytes);
         let head = match self.plan.request.options.parity {
             Some(_) => head.with_parity(),
@@ -211,6 +219,7 @@ impl Job<'_> {
             exact: options.coverage == Coverage::Exact,
             level: options.level,
             used_bytes: self.plan.used_bytes,
+            left_out: self.plan.rules_applied.clone(),
             unreadable: unreadable.into(),
             smart_before: told(disk.health.clone()),
             smart_after: told(self.host.health(identity)),

@@ -19,11 +19,13 @@ const OPEN: usize = 4;
 const WORTH_STORING: u64 = 8 << 20;
 const WAIT: Duration = Duration::from_secs(300);
 
-/// Takes the wanted part of what was read.
+/// Takes the wanted part of what was read; what is left out is there from the beginning, as zeros.
 pub struct IntoImage<'a, 's> {
     writer: &'a mut Writer<'s>,
     encoder: Encoder,
-    wanted: &'a ExtentMap,
+    /// Without the granules that are left out.
+    wanted: ExtentMap,
+    left_out: &'a ExtentMap,
     /// The one used last is the last.
     open: Vec<Cell>,
     /// Cells that are in the image.
@@ -55,14 +57,16 @@ impl<'a, 's> IntoImage<'a, 's> {
     pub fn new(
         writer: &'a mut Writer<'s>,
         level: i32,
-        wanted: &'a ExtentMap,
+        (wanted, left_out): (&'a ExtentMap, &'a ExtentMap),
         known: &mut Known,
     ) -> Result<IntoImage<'a, 's>, Stop> {
         writer.any_order();
+        let wanted = wanted.difference(&granules(left_out));
         Ok(IntoImage {
             writer,
             encoder: Encoder::new(level).map_err(fault)?,
             wanted,
+            left_out,
             open: Vec::new(),
             stored: std::mem::take(&mut known.stored),
             grown: std::mem::take(&mut known.grown),
@@ -70,6 +74,11 @@ impl<'a, 's> IntoImage<'a, 's> {
             taken_bytes: 0,
             synced: Instant::now(),
         })
+    }
+
+    /// What nobody needs to read for it, in whole granules: of another the rest is wanted.
+    pub fn left_out(&self) -> ExtentMap {
+        granules(self.left_out)
     }
 
     /// Stores what is open, and what nobody has touched: not tried where it is wanted, free elsewhere.
@@ -82,6 +91,7 @@ impl<'a, 's> IntoImage<'a, 's> {
                 self.cell(part.start())?;
             }
         }
+        self.store_left_out()?;
         while !self.open.is_empty() {
             self.close_oldest()?;
         }
@@ -89,6 +99,21 @@ impl<'a, 's> IntoImage<'a, 's> {
         for gap in self.stored.complement(size).iter() {
             for (extent, kind) in self.untouched(gap) {
                 self.writer.zeros(extent, kind).map_err(fault)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cells that nobody has touched and of which something is left out.
+    fn store_left_out(&mut self) -> Result<(), Stop> {
+        let chunk = u64::from(self.writer.head().chunk_size);
+        let left_out = self.left_out;
+        for part in granules(left_out)
+            .iter()
+            .flat_map(|left| left.split_at_multiples(chunk))
+        {
+            if !self.stored.contains(part.start()) {
+                self.cell(part.start())?.change = Change::Some;
             }
         }
         Ok(())
@@ -150,6 +175,9 @@ impl<'a, 's> IntoImage<'a, 's> {
                 for wanted in self.wanted.within(extent) {
                     states.set(extent, wanted, State::NotTried);
                 }
+                for left in granules(&self.left_out.within(extent).collect()).iter() {
+                    states.set(extent, left, State::Kept);
+                }
                 states
             }
         };
@@ -200,10 +228,18 @@ impl<'a, 's> IntoImage<'a, 's> {
     /// Puts `bytes` at `part`, which lies in one cell, and calls kept what is there whole by now.
     fn put(&mut self, part: Extent, bytes: &[u8]) -> Result<(), Stop> {
         let whole = self.whole_granules(part);
+        let left_out = self.left_out;
         let cell = self.cell(part.start())?;
         let at =
             usize::try_from(part.start() - cell.extent.start()).expect("a cell fits in memory");
-        cell.content[at..at + bytes.len()].copy_from_slice(bytes);
+        let content = &mut cell.content[at..at + bytes.len()];
+        content.copy_from_slice(bytes);
+        for left in left_out.within(part) {
+            let at = |offset: u64| {
+                usize::try_from(offset - part.start()).expect("a part fits in memory")
+            };
+            content[at(left.start())..at(left.end())].fill(0);
+        }
         let extent = cell.extent;
         for granules in whole.iter() {
             cell.states.set(extent, granules, State::Kept);
@@ -236,6 +272,16 @@ impl<'a, 's> IntoImage<'a, 's> {
         }
         whole
     }
+}
+
+/// The whole ones in a map.
+fn granules(map: &ExtentMap) -> ExtentMap {
+    let granule = GRANULE as u64;
+    let inside = |extent: Extent| {
+        let start = extent.start().checked_next_multiple_of(granule)?;
+        Extent::between(start, extent.end() / granule * granule)
+    };
+    map.iter().filter_map(inside).collect()
 }
 
 /// The first granule, what lies between, and the last.

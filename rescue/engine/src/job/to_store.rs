@@ -25,6 +25,8 @@ use crate::map::Map;
 pub struct ToStore<'a> {
     pub fetch: &'a dyn Fetch,
     pub wanted: &'a ExtentMap,
+    /// Of what is wanted, what `fetch` makes up as zeros.
+    pub left_out: &'a ExtentMap,
     pub level: i32,
     /// Raised by `fetch`; nothing is begun after that.
     pub trouble: &'a Trouble,
@@ -50,8 +52,9 @@ impl ToStore<'_> {
         let head = *writer.head();
         let parent = writer.parent();
         let todo = self.todo(writer);
-        let wanted_bytes = self.wanted.total_bytes();
-        meter.begin(Step::Copy, wanted_bytes, wanted_bytes - todo.total_bytes());
+        let to_read = |map: &ExtentMap| map.total_bytes() - self.made_up(map.iter());
+        let wanted_bytes = to_read(self.wanted);
+        meter.begin(Step::Copy, wanted_bytes, wanted_bytes - to_read(&todo));
         let encoders = Mutex::new(Vec::new());
         let stages = Stages {
             fetch: |piece: &Piece, slot: &mut Slot| {
@@ -71,7 +74,9 @@ impl ToStore<'_> {
             meter.written_bytes += writer.stored_bytes() - before;
             let open = slot.fetched.open().total_bytes();
             map.add(&piece.wanted, &slot.fetched.marks());
-            meter.read_bytes += piece.runs.iter().map(|run| run.len()).sum::<u64>() - open;
+            let made_up = self.made_up(piece.wanted.iter().copied());
+            let runs = piece.runs.iter().map(|run| run.len()).sum::<u64>();
+            meter.read_bytes += runs.saturating_sub(open + made_up);
             slot.fetched
                 .bad
                 .iter()
@@ -80,7 +85,8 @@ impl ToStore<'_> {
                 writer.checkpoint().map_err(fault)?;
                 saved = Instant::now();
             }
-            meter.advance(piece.wanted_bytes() - open, piece.window.end());
+            let read = piece.wanted_bytes().saturating_sub(open + made_up);
+            meter.advance(read, piece.window.end());
             Ok(())
         };
         let copied = run(
@@ -100,6 +106,12 @@ impl ToStore<'_> {
             true => Ok(()),
             false => free_up_to(writer, head.geometry.size_bytes).map_err(fault),
         }
+    }
+
+    /// Bytes of these that nobody reads.
+    fn made_up(&self, extents: impl Iterator<Item = Extent>) -> u64 {
+        let left = extents.flat_map(|extent| self.left_out.within(extent));
+        left.map(Extent::len).sum()
     }
 
     fn todo(&self, writer: &Writer<'_>) -> ExtentMap {

@@ -12,7 +12,7 @@ use image::{file_name, unfinished_name};
 use super::find::{Survey, used};
 use super::refusal::Refusal;
 use super::unfinished::is_begun;
-use super::{Plan, StoreFacts, ancestor, show};
+use super::{Plan, StoreFacts, ancestor, leave_out, show};
 use crate::host::{Disk, OpenPlace};
 use crate::mapfile::{Ends, Subject};
 use crate::permit::Target;
@@ -45,12 +45,14 @@ pub fn plan(
     survey.tell_content(&disk);
     let mut plan = Plan::of(request);
     plan.wanting(used(&disk, request.options.coverage));
+    leave_out::settle(&disk, &*opened, &mut plan, survey);
+    let read = plan.used.difference(&plan.left_out);
     not_on_source(&place, store, &disk, survey);
     let mut facts = StoreFacts {
         title: place.store.describe(),
         free_bytes: place.free_bytes.or_else(|| place.store.free_bytes()),
         disk: place.disk,
-        needed_bytes: estimate(&*opened, &plan.used, request.options.level),
+        needed_bytes: estimate(&*opened, &read, request.options.level),
     };
     if bad_name(name).is_none() {
         there_already(

@@ -67,6 +67,8 @@ impl Plan {
             image: None,
             used: ExtentMap::new(),
             used_bytes: 0,
+            left_out: ExtentMap::new(),
+            rules_applied: Vec::new(),
             lines: Vec::new(),
             warnings: Vec::new(),
             word: None,

@@ -252,7 +252,7 @@ fn image_unfinished(image: &str) -> String {
 
 fn unfinished_other(image: &str) -> String {
     format!(
-        "{image} was begun for another state of the source, or with other keys; choose another name, or remove it to begin anew"
+        "{image} was begun for another state of the source, or with other keys or rules of what is left out; choose another name, or remove it to begin anew"
     )
 }
 

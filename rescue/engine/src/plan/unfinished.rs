@@ -26,16 +26,20 @@ const BEGINNING: u64 = 128 << 10;
 /// How much of a fingerprint is of the device alone.
 const DEVICE: usize = 16;
 
-/// The first half is of the device, the second of its ends and of what is kept of it.
-pub fn fingerprint(disk: &Disk, used: &ExtentMap) -> Digest {
+/// The first half is of the device and of what the user leaves out of it, the second of its ends and of what is kept.
+pub fn fingerprint(disk: &Disk, plan: &Plan) -> Digest {
     let device = Identity {
         fingerprint: Fingerprint([0; 32]),
         ..disk.identity.clone()
     };
-    let device = serde_json::to_vec(&device).expect("an identity is plain data");
+    let mut device = serde_json::to_vec(&device).expect("an identity is plain data");
+    for left in plan.left_out.iter() {
+        device.extend_from_slice(&left.start().to_le_bytes());
+        device.extend_from_slice(&left.len().to_le_bytes());
+    }
     let mut state = blake3::Hasher::new();
     state.update(&disk.identity.fingerprint.0);
-    for extent in used.iter() {
+    for extent in plan.used.iter() {
         state.update(&extent.start().to_le_bytes());
         state.update(&extent.len().to_le_bytes());
     }
@@ -52,7 +56,7 @@ pub fn is_begun(
     source: &dyn BlockSource,
 ) -> Result<bool, ImageError> {
     let used = &plan.used;
-    let (then, now) = (reader.head().fingerprint, fingerprint(disk, used));
+    let (then, now) = (reader.head().fingerprint, fingerprint(disk, plan));
     if then.0[..DEVICE] != now.0[..DEVICE] || reader.head().geometry != source.geometry() {
         return Ok(false);
     }
@@ -61,7 +65,7 @@ pub fn is_begun(
         // What a child left to its parent tells nothing of the map that it was begun with.
         false => reader.head().lineage != Lineage::Child && knows_less(reader, disk, used)?,
     };
-    Ok(as_it_was && has_same_marks(reader, disk, source)?)
+    Ok(as_it_was && has_same_marks(reader, plan, disk, source)?)
 }
 
 /// Nothing of what the image has is free now, and what it left out as free is kept now only where nobody knows.
@@ -120,6 +124,7 @@ fn marks(disk: &Disk) -> ExtentMap {
 
 fn has_same_marks(
     reader: &Reader,
+    plan: &Plan,
     disk: &Disk,
     source: &dyn BlockSource,
 ) -> Result<bool, ImageError> {
@@ -130,8 +135,9 @@ fn has_same_marks(
                 break;
             };
             if let Piece::Entry(entry) = &piece {
-                let kept = parts(reader, entry, State::Kept)?;
-                let mut kept = kept.iter().filter_map(|part| part.intersect(mark));
+                let kept = ExtentMap::from(parts(reader, entry, State::Kept)?);
+                let kept = kept.difference(&plan.left_out);
+                let mut kept = kept.within(mark);
                 if kept.any(|part| differs(reader, source, part)) {
                     return Ok(false);
                 }

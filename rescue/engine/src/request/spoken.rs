@@ -154,6 +154,9 @@ impl fmt::Display for Options {
         if self.parent != Ancestor::None {
             write!(f, " --parent {}", quoted(&self.parent))?;
         }
+        for word in &self.leave_out {
+            write!(f, " --leave-out {}", quoted(word))?;
+        }
         self.limits.fmt(f)
     }
 }
