@@ -10,14 +10,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use disk::extent::{Extent, ExtentMap};
-use engine::event::Cancel;
+use engine::event::{Cancel, Silent};
 use engine::fake::{FakeDisk, FakeHost, FakeStore};
 use engine::host::{MountMode, Use};
+use engine::job;
 use engine::plan::prepare;
 use engine::report::Outcome;
 use engine::request::{Ancestor, Coverage, Request};
 
-use scene::{CancelAt, extent, image, refused, request, restore, run, run_watched};
+use scene::{
+    CancelAt, consented, extent, image, refused, request, restore, run, run_watched, tuning,
+};
 
 const BLOCK: usize = 1024;
 /// Filled with one letter each, so that their places are known without asking anybody.
@@ -127,8 +130,6 @@ fn assert_left_out(before: &[u8], after: &[u8]) {
 #[test]
 fn what_is_left_out_is_told_never_read_and_zeros_after_a_restore_over_ones() {
     let scene = Scene::new(made());
-    // Any read of it would fail.
-    scene.source.set_bad(places(made(), JUNK));
     let request = leaving("pc", &["temp"]);
     let plan = prepare(&request, &scene.host).unwrap();
     let lines = plan.lines().join("\n");
@@ -137,9 +138,13 @@ fn what_is_left_out_is_told_never_read_and_zeros_after_a_restore_over_ones() {
         "{lines}"
     );
     assert!(lines.contains("--leave-out temp"), "{lines}");
-    let report = run(&request, &scene.host);
+    // Any read of it would fail from here on.
+    scene.source.set_bad(places(made(), JUNK));
+    let (silent, cancel) = (Silent, Cancel::default());
+    let report = job::run_tuned(&consented(plan), &scene.host, &silent, &cancel, tuning());
     assert_eq!(report.outcome, Outcome::Done, "{report:?}");
     assert!(report.unreadable.is_empty() && report.rescue.is_none());
+    assert_eq!(scene.source.take_failed(), []);
     assert_left_out(made(), &scene.back("pc"));
     assert_eq!(scene.source.sectors_written(), 0);
 }
@@ -282,4 +287,47 @@ fn what_two_files_have_a_part_in_is_kept() {
     let report = run(&leaving("pc", &["tmp/deep/*"]), &scene.host);
     assert_eq!(report.outcome.exit_code(), 0, "{lines} {report:?}");
     assert_eq!(count(&scene.back("pc"), LETTER), 200, "{lines}");
+}
+
+#[test]
+fn a_swap_file_keeps_its_header_and_one_in_which_a_system_sleeps_is_kept_whole() {
+    let cases = [
+        ("SWAPSPACE2", 96, "swap: **/swapfile: 98.3 kB of 1 files"),
+        ("S1SUSPEND", 0, "a system sleeps in swapfile, which is kept"),
+        ("something", 0, "left out: nothing"),
+    ];
+    for (signature, left_out, said) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        shell(&format!(
+            "cd {}; mkdir tree; head -c 100K /dev/zero | tr '\\0' M >tree/swapfile; \
+             printf {signature} | dd of=tree/swapfile bs=1 seek=4086 conv=notrunc status=none; \
+             truncate -s 4M disk; mke2fs -q -F -t ext4 -b {BLOCK} -d tree disk",
+            directory.path().display()
+        ));
+        let bytes = std::fs::read(directory.path().join("disk")).unwrap();
+        let scene = Scene::new(&bytes);
+        // Whoever names it himself gets the same.
+        for word in ["swap", "swapfi*"] {
+            let name = format!("{signature}-{}", word.len());
+            let plan = prepare(&leaving(&name, &[word]), &scene.host).unwrap();
+            let lines = plan.lines().join("\n");
+            assert!(word != "swap" || lines.contains(said), "{lines}");
+            let report = run(&leaving(&name, &[word]), &scene.host);
+            assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+            scene.back.set_bytes(vec![0xff; bytes.len()]);
+            run(
+                &request(restore(&format!("/mnt/{name}.img.zst"), "/dev/sdb")),
+                &scene.host,
+            );
+            let after = scene.back.bytes();
+            assert_eq!(
+                count(&bytes, b'M') - count(&after, b'M'),
+                left_out,
+                "{lines}"
+            );
+            let header = places(&bytes, b'M').iter().next().unwrap();
+            let at = usize::try_from(header.start()).unwrap();
+            assert_eq!(after[at..at + 4096], bytes[at..at + 4096]);
+        }
+    }
 }

@@ -137,7 +137,7 @@ impl Job<'_> {
             return;
         };
         let mut map = Map::new(disk.geometry.size_bytes);
-        map.finished = self.plan.used.clone();
+        map.finished = self.plan.used.difference(&self.plan.left_out);
         for extent in report.unreadable.iter() {
             map.set(extent, Status::Bad);
         }

@@ -49,12 +49,10 @@ impl ToStore<'_> {
         map: &mut Map,
         meter: &mut Meter<'_>,
     ) -> Result<(), Stop> {
-        let head = *writer.head();
-        let parent = writer.parent();
+        let (head, parent) = (*writer.head(), writer.parent());
         let todo = self.todo(writer);
-        let to_read = |map: &ExtentMap| map.total_bytes() - self.made_up(map.iter());
-        let wanted_bytes = to_read(self.wanted);
-        meter.begin(Step::Copy, wanted_bytes, wanted_bytes - to_read(&todo));
+        let wanted_bytes = self.to_read(self.wanted);
+        meter.begin(Step::Copy, wanted_bytes, wanted_bytes - self.to_read(&todo));
         let encoders = Mutex::new(Vec::new());
         let stages = Stages {
             fetch: |piece: &Piece, slot: &mut Slot| {
@@ -74,9 +72,8 @@ impl ToStore<'_> {
             meter.written_bytes += writer.stored_bytes() - before;
             let open = slot.fetched.open().total_bytes();
             map.add(&piece.wanted, &slot.fetched.marks());
-            let made_up = self.made_up(piece.wanted.iter().copied());
-            let runs = piece.runs.iter().map(|run| run.len()).sum::<u64>();
-            meter.read_bytes += runs.saturating_sub(open + made_up);
+            let (read, done) = self.counted(piece, open);
+            meter.read_bytes += read;
             slot.fetched
                 .bad
                 .iter()
@@ -85,8 +82,7 @@ impl ToStore<'_> {
                 writer.checkpoint().map_err(fault)?;
                 saved = Instant::now();
             }
-            let read = piece.wanted_bytes().saturating_sub(open + made_up);
-            meter.advance(read, piece.window.end());
+            meter.advance(done, piece.window.end());
             Ok(())
         };
         let copied = run(
@@ -106,6 +102,21 @@ impl ToStore<'_> {
             true => Ok(()),
             false => free_up_to(writer, head.geometry.size_bytes).map_err(fault),
         }
+    }
+
+    /// Bytes of a piece that were read, and those of them that were wanted; `open` is what of it is still to come.
+    fn counted(&self, piece: &Piece, open: u64) -> (u64, u64) {
+        let not_read = open + self.made_up(piece.wanted.iter().copied());
+        let runs = piece.runs.iter().map(|run| run.len()).sum::<u64>();
+        let wanted = piece.wanted_bytes();
+        (
+            runs.saturating_sub(not_read),
+            wanted.saturating_sub(not_read),
+        )
+    }
+
+    fn to_read(&self, map: &ExtentMap) -> u64 {
+        map.total_bytes() - self.made_up(map.iter())
     }
 
     /// Bytes of these that nobody reads.

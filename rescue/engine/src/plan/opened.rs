@@ -4,7 +4,7 @@ use disk::extent::ExtentMap;
 use disk::size::Size;
 use image::chunk::Kind;
 use image::error::ImageError;
-use image::manifest::Manifest;
+use image::manifest::{LeftOut, Manifest};
 use image::reader::{Piece, Reader};
 use image::store::StoreError;
 use image::unfinished_name;
@@ -80,8 +80,26 @@ impl Opened {
         lines.push(format!("  of {}, {}", facts.disk, Size(facts.size_bytes)));
         lines.extend(facts.made.iter().map(|made| format!("  made {made}")));
         lines.extend(facts.note.iter().map(|note| format!("  note: {note}")));
+        lines.extend(self.reader.manifest().and_then(left_out));
         lines
     }
+}
+
+fn left_out(manifest: &Manifest) -> Option<String> {
+    let rules = manifest.left_out.iter();
+    let add = |(bytes, files): (u64, u64), rule: &LeftOut| {
+        (
+            bytes.saturating_add(rule.bytes),
+            files.saturating_add(rule.files),
+        )
+    };
+    let (bytes, files) = rules.fold((0, 0), add);
+    (bytes > 0).then(|| {
+        format!(
+            "  without {} of {files} files, which are zeros in it: a disk that still has them differs there",
+            Size(bytes)
+        )
+    })
 }
 
 fn wanted(reader: &Reader) -> Result<ExtentMap, ImageError> {
