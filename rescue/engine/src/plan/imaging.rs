@@ -38,10 +38,12 @@ pub fn plan(
             why,
         });
     }
-    let source = survey.at_rest(source, request.options.liveness);
-    let place = directory(store, survey);
-    let place = place.map(|place| place.in_volumes(request.options.volume_bytes));
+    let (source, place) = (
+        survey.at_rest(source, request.options.liveness),
+        directory(store, survey),
+    );
     let ((disk, opened), place) = (source?, place?);
+    let place = place.in_volumes(request.options.volume_bytes);
     survey.tell_content(&disk);
     let mut plan = Plan::of(request);
     plan.wanting(used(&disk, request.options.coverage));
@@ -71,8 +73,8 @@ pub fn plan(
     let parent = &request.options.parent;
     ancestor::settle(parent, &*place.store, name, &disk, &mut plan, survey);
     // Where it is mounted tells a person nothing.
-    let on = facts.disk.as_ref().map(|disk| format!("  on {disk}"));
-    plan.lines.extend(on);
+    let on = facts.disk.as_ref();
+    plan.lines.extend(on.map(|disk| format!("  on {disk}")));
     let target = Target::Store {
         disk: facts.disk.clone(),
     };
