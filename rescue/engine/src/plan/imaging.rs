@@ -32,16 +32,9 @@ pub fn plan(
     name: &str,
     survey: &mut Survey<'_>,
 ) -> Option<Plan> {
-    if let Some(why) = bad_name(name) {
-        survey.refuse(Refusal::BadName {
-            name: name.into(),
-            why,
-        });
-    }
-    let (source, place) = (
-        survey.at_rest(source, request.options.liveness),
-        directory(store, survey),
-    );
+    let is_good_name = has_good_name(name, survey);
+    let source = survey.at_rest(source, request.options.liveness);
+    let place = directory(store, survey);
     let ((disk, opened), place) = (source?, place?);
     let place = place.in_volumes(request.options.volume_bytes);
     survey.tell_content(&disk);
@@ -56,7 +49,7 @@ pub fn plan(
         disk: place.disk,
         needed_bytes: estimate(&*opened, &read, request.options.level),
     };
-    if bad_name(name).is_none() {
+    if is_good_name {
         there_already(
             &*place.store,
             name,
@@ -88,6 +81,16 @@ pub fn plan(
     plan.store = Some(facts);
     plan.source = Some(*disk);
     Some(plan)
+}
+
+fn has_good_name(name: &str, survey: &mut Survey<'_>) -> bool {
+    let why = bad_name(name);
+    let is_good = why.is_none();
+    if let Some(why) = why {
+        let name = name.into();
+        survey.refuse(Refusal::BadName { name, why });
+    }
+    is_good
 }
 
 /// The store is a directory that is there.
