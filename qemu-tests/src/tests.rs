@@ -93,8 +93,8 @@ pub const TESTS: &[Test] = &[
         jobs::unattended_job_switches_off,
     ),
     all(
-        "gpt_system_goes_over_every_bus_and_boots",
-        buses::gpt_system_goes_over_every_bus_and_boots,
+        "mbr_system_goes_over_every_bus_and_boots",
+        buses::mbr_system_goes_over_every_bus_and_boots,
     ),
     all(
         "an_address_is_had_on_every_wired_card",
