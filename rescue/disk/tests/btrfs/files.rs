@@ -107,10 +107,11 @@ pub fn assert_fsynced(file: &NamedTempFile, list: &str, sums: &str, what: &str) 
 /// What each disk of an array has of each file: all of it, or a part in whose place nothing is made up.
 pub fn assert_parts(disks: &[NamedTempFile], (list, sums): &(String, String), profile: &str) {
     let mut here = 0;
+    let everywhere = matches!(profile, "raid1" | "raid1c3");
     for disk in disks {
         let walked = walked(&open(disk));
         assert_same(&walked.lines, list, profile);
-        assert_eq!(walked.opaque.is_empty(), profile == "raid1");
+        assert_eq!(walked.opaque.is_empty(), everywhere, "{profile}");
         let elsewhere = |(why, _): &(&str, u64)| why.contains("other disks");
         assert!(walked.opaque.values().all(elsewhere));
         let readable = |line: &&str| {
@@ -123,7 +124,7 @@ pub fn assert_parts(disks: &[NamedTempFile], (list, sums): &(String, String), pr
         here += walked.opaque.get("large").map_or(0, |(_, here)| *here);
     }
     let copies = if profile == "raid10" { 2 } else { 1 };
-    let large = if profile == "raid1" { 0 } else { 14 * MIB };
+    let large = if everywhere { 0 } else { 14 * MIB };
     assert_eq!(here, copies * large, "{profile}");
 }
 

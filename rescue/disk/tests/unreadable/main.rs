@@ -183,8 +183,9 @@ fn xfs() -> Case {
         name: "xfs",
         file,
         share: 80 * MIB,
-        // The first and the last block of the log say where it ends.
-        single: [LOG, LOG + 64 * MIB - SECTOR]
+        // The first and the last block of the log say where it ends, and behind the first one stands that it was
+        // unmounted.
+        single: [LOG, LOG + SECTOR, LOG + 64 * MIB - SECTOR]
             .into_iter()
             .filter_map(|at| Extent::new(at, SECTOR))
             .collect(),
