@@ -167,7 +167,9 @@ fn what_is_refused_is_told_and_leads_back() {
     tui.see("Settings");
     tui.press(ENTER);
     tui.see("This cannot be done");
-    tui.see("25.2 MB are needed");
+    // Where the lines break depends on the folder.
+    tui.see("25.2");
+    tui.see("needed;");
     tui.press("\x1b");
     tui.see("Settings");
     assert!(fs::read(dir.path().join("small.disk")).unwrap() == [0; 4096]);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -82,6 +82,7 @@ fn chain() -> &'static Chain {
                 _ => format!("parent: p{}.img.zst", nth - 1),
             };
             assert!(said.contains(&parent), "{said}");
+            next_second();
             shell(&format!(
                 "cp --sparse=always {0}/disk.img {0}/raw{nth}",
                 path.display()
@@ -100,6 +101,14 @@ fn chain() -> &'static Chain {
             fifth,
         }
     })
+}
+
+/// Images tell of their age in seconds.
+fn next_second() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    std::thread::sleep(
+        Duration::from_millis(1010) - Duration::from_nanos(now.subsec_nanos().into()),
+    );
 }
 
 fn change(directory: &Path, script: &str) {
