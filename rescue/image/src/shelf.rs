@@ -1,12 +1,17 @@
 //! What is in a store: its images, and which is whose child.
 
+mod order;
+
 use crate::digest::{Digest, ImageId};
 use crate::error::ImageError;
 use crate::head::Lineage;
 use crate::manifest::{DiskStory, Manifest, Parent};
 use crate::merge;
 use crate::reader::Reader;
+use crate::retain;
 use crate::store::Store;
+
+pub use order::{Placed, ordered};
 
 /// How far an image has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +103,33 @@ impl Shelved {
     /// A finished image that can be read, all of whose ancestors are there.
     pub fn is_whole(&self) -> bool {
         self.stage == Stage::Finished && self.label.is_ok() && !self.orphan
+    }
+
+    /// When, in RFC 3339.
+    pub fn made(&self) -> Option<&str> {
+        self.label.as_ref().ok().and_then(retain::made)
+    }
+
+    /// What is wrong with it, or that it is not finished.
+    pub fn trouble(&self) -> Option<String> {
+        let label = match &self.label {
+            Ok(label) => label,
+            Err(error) => return Some(error.to_string()),
+        };
+        match self.stage {
+            Stage::Unfinished => Some("unfinished".to_owned()),
+            Stage::Interim => {
+                Some("left by an interrupted merge; the same command goes on".to_owned())
+            }
+            Stage::Finished if self.orphan => {
+                let parent = label.nearest.as_ref().map(|parent| parent.name.as_str());
+                let parent = parent.unwrap_or("its parent");
+                Some(format!(
+                    "cannot be read: {parent}, which it needs, is not there"
+                ))
+            }
+            Stage::Finished => label.notes.first().cloned(),
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use disk::size::Size;
 use engine::host::Host;
 use engine::request::Place;
 use image::manifest::DiskStory;
-use image::retain;
 use image::shelf::{self, Shelved, Stage, lineage_of};
 use serde::Serialize;
 
@@ -32,7 +31,7 @@ pub fn run(store: &Place, output: &Output, streams: &mut Streams<'_>) -> Exit {
     };
     let exit = match all
         .iter()
-        .all(|one| health(one).is_none() || one.stage != Stage::Finished)
+        .all(|one| one.trouble().is_none() || one.stage != Stage::Finished)
     {
         true => Exit::Done,
         false => Exit::Damage,
@@ -55,95 +54,42 @@ pub fn run(store: &Place, output: &Output, streams: &mut Streams<'_>) -> Exit {
     }
 }
 
-/// What is wrong with it, or that it is not finished.
-fn health(one: &Shelved) -> Option<String> {
-    let label = match &one.label {
-        Ok(label) => label,
-        Err(error) => return Some(error.to_string()),
-    };
-    match one.stage {
-        Stage::Unfinished => Some("unfinished".to_owned()),
-        Stage::Interim => Some("left by an interrupted merge; the same command goes on".to_owned()),
-        Stage::Finished if one.orphan => {
-            let parent = label.nearest.as_ref().map(|parent| parent.name.as_str());
-            let parent = parent.unwrap_or("its parent");
-            Some(format!(
-                "cannot be read: {parent}, which it needs, is not there"
-            ))
-        }
-        Stage::Finished => label.notes.first().cloned(),
-    }
-}
-
 /// Each disk with its images, children below their parents.
 fn tree(all: &[Shelved]) -> String {
-    let disk_of = |one: &Shelved| match &one.label {
-        Ok(label) => retain::disk_of(label),
-        Err(_) => String::new(),
-    };
-    let mut roots: Vec<usize> = (0..all.len())
-        .filter(|nth| lineage_of(all, *nth).is_empty())
-        .collect();
-    roots.sort_by_key(|nth| (disk_of(&all[*nth]), made(&all[*nth]).to_owned()));
     let mut text = String::new();
-    let mut disk = None;
-    for root in roots {
-        let of = disk_of(&all[root]);
-        if disk.as_ref() != Some(&of) {
-            let heading = all[root].label.as_ref().map(|label| machine(&label.disk));
-            let _ = writeln!(
-                text,
-                "{}",
-                heading.unwrap_or_else(|_| "not to be read".into())
-            );
-            disk = Some(of);
+    for placed in shelf::ordered(all) {
+        let one = &all[placed.nth];
+        if placed.is_first {
+            let heading = one.label.as_ref().map(|label| machine(&label.disk));
+            let heading = heading.unwrap_or_else(|_| "not to be read".into());
+            let _ = writeln!(text, "{heading}");
         }
-        branch(all, root, 1, &mut text);
+        text.push_str(&line(one, placed.depth));
     }
     text
 }
 
-fn branch(all: &[Shelved], nth: usize, depth: usize, text: &mut String) {
-    let one = &all[nth];
+fn line(one: &Shelved, depth: usize) -> String {
     let kind = match one.parent {
         Some(_) => "child",
         None if one.orphan => "orphan",
         None => "full",
     };
-    let name = format!("{}{}", "  ".repeat(depth), one.name);
-    let _ = write!(
-        text,
+    let name = format!("{}{}", "  ".repeat(depth + 1), one.name);
+    let mut text = format!(
         "{name:<32} {kind:<6} {:>9}  {}",
         Size(one.file_bytes).to_string(),
-        made(one)
+        one.made().unwrap_or_default()
     );
-    if let Some(health) = health(one) {
-        let _ = write!(text, "  {health}");
+    if let Some(trouble) = one.trouble() {
+        let _ = write!(text, "  {trouble}");
     }
-    if let Some(note) = one
-        .label
-        .as_ref()
-        .ok()
-        .and_then(|label| label.note.as_ref())
-    {
+    let label = one.label.as_ref().ok();
+    if let Some(note) = label.and_then(|label| label.note.as_ref()) {
         let _ = write!(text, "  “{note}”");
     }
     text.push('\n');
-    let mut children: Vec<usize> = (0..all.len())
-        .filter(|child| all[*child].parent == Some(nth) && *child != nth)
-        .collect();
-    children.sort_by_key(|child| made(&all[*child]).to_owned());
-    // A crafted store may go in a circle; a chain has an end.
-    if depth <= 17 {
-        children
-            .into_iter()
-            .for_each(|child| branch(all, child, depth + 1, text));
-    }
-}
-
-fn made(one: &Shelved) -> &str {
-    let made = one.label.as_ref().ok().and_then(retain::made);
-    made.unwrap_or("")
+    text
 }
 
 fn machine(disk: &DiskStory) -> String {
@@ -200,12 +146,12 @@ impl<'a> Row<'a> {
                 .collect(),
             file_bytes: one.file_bytes,
             used_bytes: label.map(|label| label.used_bytes),
-            made: label.and_then(retain::made),
+            made: one.made(),
             disk: label.map(|label| &label.disk),
             note: label.and_then(|label| label.note.as_deref()),
             id: label.map(|label| label.id.to_string()),
             whole: one.is_whole(),
-            health: health(one),
+            health: one.trouble(),
         }
     }
 }
