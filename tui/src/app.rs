@@ -6,13 +6,14 @@ use engine::event::Event;
 use engine::event::Paused;
 use engine::plan::{Approved, Plan, Refusal};
 use engine::report::Report;
-use engine::request::{Place, Request};
+use engine::request::{Origin, Place, Request};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::keys::Key;
 use crate::screen::Screen;
 use crate::screen::ask::Ask;
+use crate::screen::files::Listing;
 use crate::screen::help::Help;
 use crate::screen::images::ImageRow;
 use crate::screen::menu::Menu;
@@ -40,6 +41,12 @@ pub enum Message {
         place: Place,
         images: Result<Vec<ImageRow>, String>,
     },
+    /// The answer to [`Effect::Browse`].
+    Browsed {
+        from: Origin,
+        path: String,
+        result: Result<Listing, String>,
+    },
     Job(Event),
     Reported(Box<Report>),
     /// The job ended without a report: a defect of the program. The text is for the person.
@@ -56,6 +63,11 @@ pub enum Effect {
     Prepare(Box<Request>),
     /// Looks for images, and writes nothing.
     List(Place),
+    /// Looks into a directory of an image or a disk, and writes nothing.
+    Browse {
+        from: Origin,
+        path: String,
+    },
     /// Looks at the disks again.
     Look,
     /// The only effect that writes to a disk or a store. Only the engine makes an `Approved`, from a consent.

@@ -2,8 +2,9 @@
 
 use engine::host::Disk;
 use engine::identity::Identity;
-use engine::request::{Action, DiskName, Options, Origin, Place, Request};
+use engine::request::{Action, DiskName, Options, Origin, Place, Remedy, Request};
 
+use crate::screen::files::Whole;
 use crate::world::{World, contents, model, serial_end, summary};
 
 /// The jobs, as a person names them.
@@ -14,6 +15,7 @@ pub enum Task {
     Restore,
     Verify,
     Check,
+    Mend,
     Extract,
     /// What only the command line begins.
     Words,
@@ -27,6 +29,7 @@ impl Task {
             Task::Restore => "Restore an image",
             Task::Verify => "Verify a disk",
             Task::Check => "Check an image",
+            Task::Mend => "Repair an image",
             Task::Extract => "Copy files out",
             Task::Words => "Job of the command line",
         }
@@ -39,12 +42,12 @@ impl Task {
             Action::Restore { .. } => Task::Restore,
             Action::Verify { .. } => Task::Verify,
             Action::Check { .. } => Task::Check,
+            Action::Mend { .. } => Task::Mend,
             Action::Extract { .. } => Task::Extract,
             Action::Serve { .. }
             | Action::Mount { .. }
             | Action::Export { .. }
             | Action::Merge { .. }
-            | Action::Mend { .. }
             | Action::Prune { .. } => Task::Words,
         }
     }
@@ -173,6 +176,29 @@ impl Draft {
             from: image.to_string(),
             to: String::new(),
             action: Action::Check { image },
+        }
+    }
+
+    pub fn mend(image: Place) -> Draft {
+        Draft {
+            from: image.to_string(),
+            to: String::new(),
+            action: Action::Mend {
+                image,
+                with: Remedy::Parity,
+            },
+        }
+    }
+
+    pub fn extract(whole: &Whole, paths: Vec<String>, to: Place, words: String) -> Draft {
+        Draft {
+            from: whole.title.clone(),
+            to: words,
+            action: Action::Extract {
+                from: whole.from.clone(),
+                paths,
+                to,
+            },
         }
     }
 

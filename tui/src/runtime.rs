@@ -1,5 +1,6 @@
 //! The only place where something is done: the terminal, threads for what takes time, and one channel back.
 
+mod browse;
 mod console;
 mod images;
 mod job;
@@ -21,12 +22,13 @@ use disk::layer::Limits;
 use engine::host::Host;
 use engine::linux::Linux;
 use engine::plan;
-use engine::request::Request;
+use engine::request::{Origin, Request};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::app::{App, Effect, Message};
 use crate::world::{Home, Terminal};
+use browse::Browser;
 use console::Console;
 use job::Job;
 use watch::Ask;
@@ -75,6 +77,7 @@ fn run(words: Words) -> io::Result<()> {
         host,
         sender,
         watch,
+        browser: Browser::default(),
         job: None,
     };
     let result = runtime.run(&mut console, &receiver, &ended);
@@ -103,6 +106,7 @@ struct Runtime {
     host: Arc<dyn Host>,
     sender: Sender<Message>,
     watch: Sender<Ask>,
+    browser: Browser,
     job: Option<Job>,
 }
 
@@ -168,7 +172,12 @@ impl Runtime {
     }
 
     fn perform(&mut self, effect: Effect, console: &mut Console) -> io::Result<Then> {
+        if !matches!(effect, Effect::Browse { .. }) {
+            // What was looked into may be what a job wants.
+            self.browser.close();
+        }
         match effect {
+            Effect::Browse { from, path } => self.browse(from, path),
             Effect::Prepare(request) => self.prepare(*request),
             Effect::List(place) => {
                 let host = Arc::clone(&self.host);
@@ -214,6 +223,14 @@ impl Runtime {
             let result = plan::prepare(&bounded(&request, &*host), &*host).map(Box::new);
             let request = Box::new(request);
             let _ = sender.send(Message::Planned { request, result });
+        });
+    }
+
+    fn browse(&self, from: Origin, path: String) {
+        let (host, browser) = (Arc::clone(&self.host), self.browser.clone());
+        self.aside("files", move |sender| {
+            let result = browser.list(&*host, &from, &path);
+            let _ = sender.send(Message::Browsed { from, path, result });
         });
     }
 

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod confirm;
 pub mod disk_page;
 pub mod disks;
+pub mod files;
 pub mod help;
 pub mod images;
 pub mod menu;
@@ -30,6 +31,7 @@ pub enum Screen {
     DiskPage(disk_page::DiskPage),
     Stores(stores::Stores),
     Images(images::Images),
+    Files(files::Files),
     Options(options::Options),
     Waiting(waiting::Waiting),
     Plan(plan::PlanPage),
@@ -51,6 +53,7 @@ impl Screen {
             Screen::DiskPage(s) => s.update(world, message),
             Screen::Stores(s) => s.update(world, message),
             Screen::Images(s) => s.update(world, message),
+            Screen::Files(s) => s.update(world, message),
             Screen::Options(s) => s.update(world, message),
             Screen::Waiting(s) => s.update(world, message),
             Screen::Plan(s) => s.update(world, message),
@@ -72,6 +75,7 @@ impl Screen {
             Screen::DiskPage(s) => s.draw(world, area, buf),
             Screen::Stores(s) => s.draw(world, area, buf),
             Screen::Images(s) => s.draw(world, area, buf),
+            Screen::Files(s) => s.draw(world, area, buf),
             Screen::Options(s) => s.draw(world, area, buf),
             Screen::Waiting(s) => s.draw(world, area, buf),
             Screen::Plan(s) => s.draw(world, area, buf),
@@ -93,6 +97,7 @@ impl Screen {
             Screen::DiskPage(s) => s.title(world),
             Screen::Stores(s) => s.title(),
             Screen::Images(s) => s.title(),
+            Screen::Files(s) => s.title(),
             Screen::Options(s) => s.title(),
             Screen::Waiting(s) => s.title(),
             Screen::Plan(s) => s.title(),
@@ -127,6 +132,7 @@ impl Screen {
             Screen::Help(_) => vec![("Up/Down", "scroll"), ("Esc", "back")],
             Screen::Stores(s) => s.keys(),
             Screen::Images(s) => s.keys(),
+            Screen::Files(s) => s.keys(),
             Screen::Options(s) => s.keys(),
             Screen::Waiting(_) => vec![("?", "help"), ("Esc", "back")],
             Screen::Plan(s) => s.keys(),

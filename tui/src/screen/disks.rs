@@ -17,6 +17,7 @@ use crate::draft::{Draft, Pick};
 use crate::keys::Key;
 use crate::screen::Screen;
 use crate::screen::disk_page::{self, DiskPage};
+use crate::screen::files::{Files, Whole};
 use crate::screen::options::Options;
 use crate::screen::stores::{Search, Stores};
 use crate::widget::field::{Field, Taken};
@@ -188,6 +189,14 @@ impl Disks {
             Purpose::VerifyAgainst { disk } => {
                 let draft = Draft::verify(Origin::Disk(pick.name), &disk);
                 return Options::straight(&draft, *back);
+            }
+            Purpose::Files => {
+                let whole = Whole {
+                    from: Origin::Disk(pick.name),
+                    title: pick.words,
+                    identity: pick.identity,
+                };
+                return Files::open(whole, *back);
             }
         };
         (screen, None)

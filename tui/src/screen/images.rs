@@ -29,6 +29,8 @@ pub struct Images {
 pub struct ImageRow {
     /// The name of its file.
     pub name: String,
+    /// How many images it needs beside it.
+    pub depth: usize,
     pub size_bytes: Option<u64>,
     /// Of which disk and when; or why it cannot be used. Line by line.
     pub about: Vec<String>,
@@ -133,7 +135,8 @@ impl Images {
                     let size = row
                         .size_bytes
                         .map_or(String::new(), |b| Size(b).to_string());
-                    let name = text::fit(&theme.clean(&row.name), columns.saturating_sub(13));
+                    let name = format!("{}{}", "  ".repeat(row.depth), theme.clean(&row.name));
+                    let name = text::fit(&name, columns.saturating_sub(13));
                     Line::from(vec![
                         Span::styled(name, theme.strong()),
                         Span::raw(text::fit_right(&size, 11)),

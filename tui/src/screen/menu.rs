@@ -37,6 +37,8 @@ const ON_MEDIUM: &[Item] = &[
     Item::Do(Task::Restore),
     Item::Do(Task::Verify),
     Item::Do(Task::Check),
+    Item::Do(Task::Extract),
+    Item::Do(Task::Mend),
     Item::Disks,
     Item::Shell,
     Item::Reboot,
@@ -50,6 +52,8 @@ const ON_SYSTEM: &[Item] = &[
     Item::Do(Task::Restore),
     Item::Do(Task::Verify),
     Item::Do(Task::Check),
+    Item::Do(Task::Extract),
+    Item::Do(Task::Mend),
     Item::Disks,
     Item::Shell,
     Item::Leave,
@@ -81,12 +85,13 @@ impl Item {
             Item::Do(Task::Restore) => "write an image back onto a disk",
             Item::Do(Task::Verify) => "compare a disk with its image or its clone",
             Item::Do(Task::Check) => "read an image whole and prove that it is sound",
-            Item::Do(Task::Extract | Task::Words) => {
-                "single files, by 'rescue ls' and 'rescue cp' on the command line"
+            Item::Do(Task::Extract) => "take single files out of an image or a disk",
+            Item::Do(Task::Mend) => "make a damaged image whole, as far as it can be",
+            Item::Do(Task::Words) | Item::Shell => {
+                "a shell, for those who know it; 'exit' comes back"
             }
             Item::Disks => "look at every disk and what is on it",
-            Item::Shell => "a shell, for those who know it; 'exit' comes back",
-            Item::Reboot => "start the computer again; take the medium out first",
+            Item::Reboot => "start the computer again, without the medium",
             Item::PowerOff => "switch the computer off",
             Item::Leave => "end this program",
         }
@@ -140,7 +145,9 @@ impl Menu {
             Item::Do(Task::Verify) => Disks::open(Purpose::Verify, world, back),
             Item::Do(Task::Check) => Stores::to_search(Search::Check, world, back),
             Item::Disks => Disks::open(Purpose::Look, world, back),
-            Item::Do(Task::Extract | Task::Words) | Item::Shell => {
+            Item::Do(Task::Extract) => Stores::to_search(Search::Files, world, back),
+            Item::Do(Task::Mend) => Stores::to_search(Search::Mend, world, back),
+            Item::Do(Task::Words) | Item::Shell => {
                 return (*back, Some(Effect::Shell));
             }
             Item::Reboot => Ask::over(Question::Reboot, *back),
@@ -155,7 +162,7 @@ impl Menu {
         let items = Item::all(world);
         let rows = items.iter().enumerate().map(|(n, item)| {
             Line::from(vec![
-                Span::raw(format!("{}  ", n + 1)),
+                Span::raw(format!("{:>2}  ", n + 1)),
                 Span::styled(text::fit(item.name(), 20), theme.strong()),
                 Span::raw(item.about()),
             ])

@@ -1,6 +1,8 @@
 //! How the job is to be done. What stands here is right for nearly everybody.
 
-use engine::request::{Coverage, Growth, Options as Settings, Verification};
+mod row;
+
+use engine::request::Options as Settings;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -14,6 +16,7 @@ use crate::theme::Theme;
 use crate::widget::field::{Field, Taken};
 use crate::widget::{chrome, page, pick, text};
 use crate::world::World;
+use row::Row;
 
 #[derive(Debug)]
 pub struct Options {
@@ -23,75 +26,6 @@ pub struct Options {
     settings: Settings,
     at: usize,
     back: Box<Screen>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Row {
-    Name,
-    Level,
-    Coverage,
-    Growth,
-    Verification,
-    Note,
-}
-
-/// zstd's levels that are worth their time, and a word for each.
-const LEVELS: &[(i32, &str)] = &[
-    (1, "fast"),
-    (3, "balanced"),
-    (9, "small"),
-    (19, "smallest, very slow"),
-];
-
-impl Row {
-    fn all(task: Task) -> &'static [Row] {
-        match task {
-            Task::Image => &[
-                Row::Name,
-                Row::Level,
-                Row::Coverage,
-                Row::Verification,
-                Row::Note,
-            ],
-            Task::Clone => &[Row::Coverage, Row::Growth, Row::Verification],
-            Task::Restore => &[Row::Growth, Row::Verification],
-            Task::Verify | Task::Check | Task::Extract | Task::Words => &[],
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Row::Name => "Name",
-            Row::Level => "Compression",
-            Row::Coverage => "What is copied",
-            Row::Growth => "Room left over",
-            Row::Verification => "Afterwards",
-            Row::Note => "Note",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Row::Name => "The image becomes a file of this name, with .img.zst at its end.",
-            Row::Level => {
-                "Stronger compression makes a smaller image and takes longer. Fast is mostly as quick as the disk."
-            }
-            Row::Coverage => {
-                "What the filesystems use is enough to get everything back that works. Every sector also keeps what \
-                 was deleted, for those who want to search it later; it takes longer."
-            }
-            Row::Growth => {
-                "When the disk is larger than the original: leave the room behind the last partition free, or let \
-                 that partition and its filesystem grow into it."
-            }
-            Row::Verification => {
-                "Reading everything back and comparing takes about as long again, and is the only proof."
-            }
-            Row::Note => {
-                "A line that is kept with the image: why it was made, from whose computer."
-            }
-        }
-    }
 }
 
 impl Options {
@@ -177,36 +111,8 @@ impl Options {
     }
 
     fn change(&mut self, by: isize) {
-        let row = self.row();
-        let settings = &mut self.settings;
-        match row {
-            Some(Row::Level) => {
-                let at = LEVELS
-                    .iter()
-                    .position(|(l, _)| *l == settings.level)
-                    .unwrap_or(0);
-                let at = at.saturating_add_signed(by).min(LEVELS.len() - 1);
-                settings.level = LEVELS[at].0;
-            }
-            Some(Row::Coverage) => {
-                settings.coverage = match settings.coverage {
-                    Coverage::Used => Coverage::Exact,
-                    Coverage::Exact => Coverage::Used,
-                }
-            }
-            Some(Row::Growth) => {
-                settings.growth = match settings.growth {
-                    Growth::Keep => Growth::LastPartition,
-                    Growth::LastPartition => Growth::Keep,
-                }
-            }
-            Some(Row::Verification) => {
-                settings.verification = match settings.verification {
-                    Verification::ReadBack => Verification::Skip,
-                    Verification::Skip => Verification::ReadBack,
-                }
-            }
-            Some(Row::Name | Row::Note) | None => {}
+        if let Some(row) = self.row() {
+            row.change(&mut self.settings, by);
         }
     }
 
@@ -214,26 +120,7 @@ impl Options {
         match row {
             Row::Name => self.name.text(),
             Row::Note => self.note.text(),
-            Row::Level => {
-                let level = self.settings.level;
-                let word = LEVELS
-                    .iter()
-                    .find(|(l, _)| *l == level)
-                    .map_or("", |(_, w)| w);
-                format!("{word} (level {level})")
-            }
-            Row::Coverage => match self.settings.coverage {
-                Coverage::Used => "what the filesystems use".into(),
-                Coverage::Exact => "every sector".into(),
-            },
-            Row::Growth => match self.settings.growth {
-                Growth::Keep => "stays free".into(),
-                Growth::LastPartition => "the last partition grows into it".into(),
-            },
-            Row::Verification => match self.settings.verification {
-                Verification::ReadBack => "read everything back and compare".into(),
-                Verification::Skip => "nothing".into(),
-            },
+            row => row.value(&self.settings),
         }
     }
 
@@ -333,16 +220,5 @@ impl Options {
             }
         }
         Line::from(spans)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_usual_level_is_one_of_those_offered() {
-        let usual = Settings::default().level;
-        assert!(LEVELS.iter().any(|(level, _)| *level == usual));
     }
 }

@@ -178,6 +178,7 @@ fn done(task: Task) -> &'static str {
         Task::Restore => "Done. The disk is restored.",
         Task::Verify => "Done. Both are equal.",
         Task::Check => "Done. The image is sound.",
+        Task::Mend => "Done. The image is whole again.",
         Task::Extract => "Done. The files are copied.",
         Task::Words => "Done.",
     }

@@ -11,6 +11,7 @@ use crate::draft::{Draft, Pick, Task};
 use crate::keys::Key;
 use crate::screen::Screen;
 use crate::screen::disks::{Disks, Purpose};
+use crate::screen::files::{Files, Whole};
 use crate::screen::options::Options;
 use crate::screen::waiting::Waiting;
 use crate::theme::Theme;
@@ -27,10 +28,17 @@ pub struct Stores {
     back: Box<Screen>,
 }
 
-/// To keep a new image, or to find one.
+/// To keep something new, or to find an image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Aim {
-    Keep { source: Box<Pick> },
+    Keep {
+        source: Box<Pick>,
+    },
+    /// To put files there.
+    Take {
+        whole: Box<Whole>,
+        paths: Vec<String>,
+    },
     Search(Search),
 }
 
@@ -38,8 +46,13 @@ enum Aim {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Search {
     Restore,
-    Verify { disk: Box<Pick> },
+    Verify {
+        disk: Box<Pick>,
+    },
     Check,
+    Mend,
+    /// To look into it.
+    Files,
 }
 
 /// A store that goes away leaves nothing chosen.
@@ -56,6 +69,8 @@ impl Search {
             Search::Restore => Task::Restore,
             Search::Verify { .. } => Task::Verify,
             Search::Check => Task::Check,
+            Search::Mend => Task::Mend,
+            Search::Files => Task::Extract,
         }
     }
 
@@ -71,6 +86,15 @@ impl Search {
                 Options::straight(&draft, back)
             }
             Search::Check => Options::straight(&Draft::check(image), back),
+            Search::Mend => Options::straight(&Draft::mend(image), back),
+            Search::Files => {
+                let whole = Whole {
+                    title: world.words_of_image(&image),
+                    from: Origin::Image(image),
+                    identity: None,
+                };
+                Files::open(whole, back)
+            }
         }
     }
 }
@@ -79,6 +103,15 @@ impl Stores {
     pub fn to_keep(source: Pick, world: &World, back: Box<Screen>) -> Screen {
         let source = Box::new(source);
         Stores::open(Aim::Keep { source }, world, back)
+    }
+
+    pub fn to_take(
+        whole: Box<Whole>,
+        paths: Vec<String>,
+        world: &World,
+        back: Box<Screen>,
+    ) -> Screen {
+        Stores::open(Aim::Take { whole, paths }, world, back)
     }
 
     pub fn to_search(search: Search, world: &World, back: Box<Screen>) -> Screen {
@@ -101,6 +134,7 @@ impl Stores {
     fn rows(&self, world: &World) -> Vec<StoreRow> {
         world.stores(match &self.aim {
             Aim::Keep { source } => source.identity.as_ref(),
+            Aim::Take { whole, .. } => whole.identity.as_ref(),
             Aim::Search(_) => None,
         })
     }
@@ -168,12 +202,13 @@ impl Stores {
         (Screen::Stores(self), None)
     }
 
-    /// A disk can be compared with another disk instead of an image.
+    /// A disk can be compared with another disk instead of an image, and looked into like one.
     fn another_disk(self, world: &World) -> Next {
-        let Aim::Search(Search::Verify { disk }) = &self.aim else {
-            return (Screen::Stores(self), None);
+        let purpose = match &self.aim {
+            Aim::Search(Search::Verify { disk }) => Purpose::VerifyAgainst { disk: disk.clone() },
+            Aim::Search(Search::Files) => Purpose::Files,
+            _ => return (Screen::Stores(self), None),
         };
-        let purpose = Purpose::VerifyAgainst { disk: disk.clone() };
         (
             Disks::open(purpose, world, Box::new(Screen::Stores(self))),
             None,
@@ -213,6 +248,11 @@ impl Stores {
                     None,
                 )
             }
+            Aim::Take { whole, paths } => {
+                let to = world.words_of(&place);
+                let draft = Draft::extract(&whole, paths, place, to);
+                Options::straight(&draft, Screen::Stores(self))
+            }
             Aim::Search(search) if names_image(&place) => {
                 search.found(place, world, Screen::Stores(self))
             }
@@ -223,6 +263,7 @@ impl Stores {
     pub fn title(&self) -> String {
         match &self.aim {
             Aim::Keep { .. } => format!("{}: where to keep it?", Task::Image.title()),
+            Aim::Take { .. } => format!("{}: where to?", Task::Extract.title()),
             Aim::Search(search) => format!("{}: where is the image?", search.task().title()),
         }
     }
@@ -242,8 +283,10 @@ impl Stores {
             ("Enter", "go on"),
             ("Tab", "a directory in it"),
         ];
-        if matches!(&self.aim, Aim::Search(Search::Verify { .. })) {
-            keys.push(("d", "another disk"));
+        match &self.aim {
+            Aim::Search(Search::Verify { .. }) => keys.push(("d", "another disk")),
+            Aim::Search(Search::Files) => keys.push(("d", "of a disk")),
+            _ => {}
         }
         keys.push(("Esc", "back"));
         keys
@@ -261,6 +304,7 @@ impl Stores {
         let top = Rect { height, ..area };
         let title = match &self.aim {
             Aim::Keep { .. } => "Where the image is put",
+            Aim::Take { .. } => "Where the files are put",
             Aim::Search(_) => "Where the image is",
         };
         let inner = chrome::frame(title, theme, top, buf);
@@ -311,6 +355,13 @@ impl Stores {
                 Aim::Keep { .. } => {
                     "The image needs about as much room as is used on the disk, mostly less. It is never put on the \
                      disk it is made of."
+                }
+                Aim::Take { .. } => {
+                    "The files come into this directory; nothing that is there is overwritten. Tab adds the name \
+                     of a directory in it."
+                }
+                Aim::Search(Search::Files) => {
+                    "Where the image is; or press d to look into a disk. Nothing is changed by looking."
                 }
                 Aim::Search(_) => "The place is only looked at; nothing on it is changed.",
             },

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use engine::event::{Event, Step};
 use engine::plan::Refusal;
 use engine::report::Outcome;
-use engine::request::{Action, Coverage, DiskName, Growth, Origin, Place, Verification};
+use engine::request::{
+    Action, Ancestor, Coverage, DiskName, Growth, LeaveOut, Origin, Place, Verification,
+};
 use rescue_tui::app::{Effect, Message};
 use rescue_tui::keys::Key;
 use rescue_tui::screen::Screen;
+use rescue_tui::screen::files::{FileKind, FileRow};
 use rescue_tui::screen::images::ImageRow;
 use rescue_tui::world::Directory;
 
@@ -33,6 +36,7 @@ fn listed(driver: &mut Driver, effect: Option<Effect>, names: &[&str]) {
     };
     let row = |name: &&str| ImageRow {
         name: (*name).into(),
+        depth: 0,
         size_bytes: Some(1),
         about: Vec::new(),
     };
@@ -51,6 +55,14 @@ fn a_disk_is_imaged_onto_the_usb_disk() {
         Key::Right,
         Key::Down,
         Key::Right,
+        // What is left out, what is stored already, repair data, what follows.
+        Key::Down,
+        Key::Right,
+        Key::Right,
+        Key::Down,
+        Key::Right,
+        Key::Down,
+        Key::Right,
         Key::Down,
         Key::Down,
     ]);
@@ -64,6 +76,9 @@ fn a_disk_is_imaged_onto_the_usb_disk() {
     assert_eq!(request.action, action);
     assert_eq!(request.options.level, 3);
     assert_eq!(request.options.coverage, Coverage::Exact);
+    assert_eq!(request.options.leave_out, [LeaveOut::All]);
+    assert_eq!(request.options.parent, Ancestor::Newest);
+    assert_eq!(request.options.parity, Some(3));
     assert_eq!(request.options.note.as_deref(), Some("anna's laptop"));
 
     // Nothing existing is overwritten, so Enter is enough.
@@ -316,17 +331,110 @@ fn a_late_answer_to_another_question_changes_nothing() {
     assert!(matches!(d.app.screen, Screen::Plan(_)));
 }
 
+/// The answer to the question that was asked.
+fn holds(driver: &mut Driver, effect: Option<Effect>, path: &str, rows: &[(&str, FileKind)]) {
+    let Some(Effect::Browse { from, path: asked }) = effect else {
+        panic!("no directory was looked at, but {effect:?}")
+    };
+    assert_eq!(asked, path);
+    let row = |(name, kind): &(&str, FileKind)| FileRow {
+        name: (*name).into(),
+        kind: *kind,
+        size_bytes: (*kind == FileKind::File).then_some(4096),
+        about: "2026-11-02 18:20".into(),
+    };
+    let result = Ok((rows.iter().map(row).collect(), None));
+    let answer = Message::Browsed {
+        from,
+        path: asked,
+        result,
+    };
+    assert!(driver.tell(answer).is_none());
+}
+
+/// To `2/home/anna`, with one file marked there.
+pub fn into_an_image(d: &mut Driver) {
+    let effect = d.keys(&[Key::Char('6'), Key::Enter]);
+    listed(d, effect, &["old-laptop.img.zst"]);
+    let effect = d.key(Key::Enter);
+    let roots = [("1", FileKind::Filesystem), ("2", FileKind::Filesystem)];
+    holds(d, effect, "", &roots);
+    let effect = d.keys(&[Key::Down, Key::Enter]);
+    holds(d, effect, "2", &[("home", FileKind::Directory)]);
+    let effect = d.key(Key::Enter);
+    let home = [("anna", FileKind::Directory), ("ben", FileKind::Directory)];
+    holds(d, effect, "2/home", &home);
+    let effect = d.key(Key::Enter);
+    let files = [
+        ("letter.txt", FileKind::File),
+        ("photos", FileKind::Directory),
+        ("way out", FileKind::Link),
+    ];
+    holds(d, effect, "2/home/anna", &files);
+    d.key(Key::Char(' '));
+}
+
+#[test]
+fn files_are_taken_out_of_an_image() {
+    let mut d = Driver::small();
+    into_an_image(&mut d);
+    d.shows("1 marked");
+    // Up, and the neighbour with all that is in it.
+    d.keys(&[Key::Escape, Key::Down, Key::Char(' ')]);
+    d.shows("2 marked");
+    assert!(d.key(Key::Char('c')).is_none());
+    d.shows("Where the files are put");
+    let request = Driver::asked(d.key(Key::Enter));
+    assert_eq!(
+        request.to_string(),
+        "rescue cp uuid:ext4-0001/old-laptop.img.zst 2/home/anna/letter.txt 2/home/ben uuid:ext4-0001"
+    );
+    // A directory that is marked has its files with it.
+    let mut d = Driver::small();
+    into_an_image(&mut d);
+    d.keys(&[Key::Escape, Key::Char(' ')]);
+    d.shows("1 marked");
+    let effect = d.keys(&[Key::Up, Key::Enter]);
+    holds(
+        &mut d,
+        effect,
+        "2/home/anna",
+        &[("letter.txt", FileKind::File)],
+    );
+    d.key(Key::Char(' '));
+    d.shows("2/home/anna is marked with all that is in it");
+    // Back to where it began, directory by directory.
+    for _ in 0..3 {
+        assert!(d.key(Key::Escape).is_none());
+        assert!(matches!(d.app.screen, Screen::Files(_)));
+    }
+    d.key(Key::Escape);
+    assert!(matches!(d.app.screen, Screen::Images(_)));
+}
+
+#[test]
+fn a_damaged_image_is_repaired() {
+    let mut d = Driver::small();
+    let effect = d.keys(&[Key::Char('7'), Key::Enter]);
+    listed(&mut d, effect, &["old-laptop.img.zst"]);
+    let request = Driver::asked(d.key(Key::Enter));
+    assert_eq!(
+        request.to_string(),
+        "rescue repair uuid:ext4-0001/old-laptop.img.zst"
+    );
+}
+
 #[test]
 fn switching_off_is_asked_about() {
     let mut d = Driver::small();
-    assert!(d.key(Key::Char('9')).is_none());
+    assert!(d.keys(&[Key::End, Key::Enter]).is_none());
     assert!(d.key(Key::Enter).is_none());
     assert!(matches!(d.key(Key::Char('y')), Some(Effect::PowerOff)));
     assert!(matches!(
-        d.keys(&[Key::Char('8'), Key::Char('y')]),
+        d.keys(&[Key::Up, Key::Enter, Key::Char('y')]),
         Some(Effect::Reboot)
     ));
-    assert!(matches!(d.key(Key::Char('7')), Some(Effect::Shell)));
+    assert!(matches!(d.key(Key::Char('9')), Some(Effect::Shell)));
 }
 
 #[test]

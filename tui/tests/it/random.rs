@@ -4,11 +4,12 @@ use disk::extent::Extent;
 use engine::event::{Event, Progress, Step};
 use engine::plan::Refusal;
 use engine::report::Outcome;
-use engine::request::Request;
+use engine::request::{Origin, Request};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 use proptest::sample::select;
 use rescue_tui::app::{Effect, Message};
 use rescue_tui::keys::Key;
+use rescue_tui::screen::files::{FileKind, FileRow};
 use rescue_tui::screen::images::ImageRow;
 use rescue_tui::theme::Theme;
 
@@ -59,7 +60,7 @@ fn key() -> impl Strategy<Value = Key> {
     prop_oneof![
         6 => select(often),
         2 => select(keys),
-        2 => select("123456789drsuyn? /".chars().map(Key::Char).collect::<Vec<_>>()),
+        2 => select("123456789cdrsuyn? /".chars().map(Key::Char).collect::<Vec<_>>()),
         1 => any::<char>().prop_map(Key::Char),
     ]
 }
@@ -82,6 +83,7 @@ struct Watch {
     driver: Driver,
     asked: Option<Request>,
     listed: Option<engine::request::Place>,
+    browsed: Option<(Origin, String)>,
     /// Letters since the last plan was shown.
     typed: String,
     started: usize,
@@ -101,6 +103,7 @@ impl Watch {
         match effect {
             Some(Effect::Prepare(request)) => self.asked = Some(*request),
             Some(Effect::List(place)) => self.listed = Some(place),
+            Some(Effect::Browse { from, path }) => self.browsed = Some((from, path)),
             Some(Effect::Start(approved)) => {
                 self.started += 1;
                 if let Some(word) = approved.plan().word() {
@@ -132,6 +135,7 @@ impl Watch {
         if let Some(place) = self.listed.take() {
             let row = ImageRow {
                 name: "a\u{1b}[31m.img.zst".into(),
+                depth: 900,
                 size_bytes: None,
                 about: vec!["x".repeat(500)],
             };
@@ -141,6 +145,26 @@ impl Watch {
                 Err("no; look elsewhere".into())
             };
             self.tell(Message::Listed { place, images });
+        }
+        if let Some((from, path)) = self.browsed.take() {
+            let row = |(name, kind): (&str, FileKind)| FileRow {
+                name: name.into(),
+                kind,
+                size_bytes: Some(u64::MAX),
+                about: "\u{1b}[2J".repeat(100),
+            };
+            let kinds = [
+                ("a", FileKind::Directory),
+                ("a/../\u{1b}]0;x\u{7}", FileKind::File),
+                ("2", FileKind::Filesystem),
+                ("", FileKind::Special),
+            ];
+            let rows = kinds.map(row).to_vec();
+            let result = match well {
+                true => Ok((rows, path.len().is_multiple_of(3).then(|| "no more".into()))),
+                false => Err("no; look elsewhere".into()),
+            };
+            self.tell(Message::Browsed { from, path, result });
         }
     }
 
@@ -209,6 +233,7 @@ proptest! {
             driver: Driver::on(80, 24, Theme::CONSOLE),
             asked: None,
             listed: None,
+            browsed: None,
             typed: String::new(),
             started: 0,
         };
@@ -225,6 +250,7 @@ fn keys_in_the_right_order_do_start_a_job() {
         driver: Driver::small(),
         asked: None,
         listed: None,
+        browsed: None,
         typed: String::new(),
         started: 0,
     };

@@ -117,7 +117,7 @@ fn a_disk_that_was_pulled_while_listed() {
 #[test]
 fn all_about_a_disk() {
     screen("disk", |d| {
-        d.keys(&[Key::Char('6'), Key::Enter]);
+        d.keys(&[Key::Char('8'), Key::Enter]);
     });
 }
 
@@ -144,25 +144,34 @@ fn a_place_that_is_typed() {
 }
 
 #[test]
+fn files_of_an_image() {
+    screen("files", super::journeys::into_an_image);
+}
+
+#[test]
 fn images_of_a_store() {
     screen("images", |d| {
         let effect = d.keys(&[Key::Down, Key::Down, Key::Enter, Key::Enter]);
         let Some(Effect::List(place)) = effect else {
             panic!("{effect:?}")
         };
-        let row = |name: &str, size, about: &str| ImageRow {
+        let row = |name: &str, depth, size, about: &str| ImageRow {
             name: name.into(),
+            depth,
             size_bytes: Some(size),
             about: about.lines().map(str::to_owned).collect(),
         };
         let images = vec![
             row(
                 "windows-11-456K.img.zst",
+                0,
                 182_000_000_000,
                 "Samsung SSD 980 PRO 1TB, serial S5GXNX0T123456K, 1.0 TB\nmade 2026-11-02 18:20 UTC\nbefore the repair",
             ),
+            row("friday.img.zst", 1, 3_100_000_000, ""),
             row(
                 "old-laptop.img.zst",
+                0,
                 41_500_000_000,
                 "Hitachi HTS545032B9A300, serial 091028PB4200Q7JX, 320 GB",
             ),

@@ -81,6 +81,45 @@ fn a_disk_is_cloned_onto_a_new_file() {
 }
 
 #[test]
+fn a_file_is_taken_out_of_a_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("tree/home/anna")).unwrap();
+    fs::write(dir.path().join("tree/home/anna/letter.txt"), "dear ben\n").unwrap();
+    let made = Command::new("mkfs.ext4")
+        .args(["-q", "-d", "tree", "a.disk", "16M"])
+        .current_dir(dir.path())
+        .status();
+    assert!(made.expect("install e2fsprogs").success());
+    let before = fs::read(dir.path().join("a.disk")).unwrap();
+    let mut tui = on_files(dir.path(), "xterm");
+    tui.press("6");
+    tui.see("Where the image is");
+    tui.press("d");
+    tui.see("Disk to look into");
+    tui.see("a.disk");
+    tui.press(ENTER);
+    tui.see("home/");
+    tui.press(ENTER);
+    tui.see("anna/");
+    tui.press(ENTER);
+    tui.see("letter.txt");
+    tui.press(" c");
+    tui.see("Where the files are put");
+    tui.see("► store");
+    tui.press(ENTER);
+    tui.see("nothing has been written yet");
+    assert!(!dir.path().join("store/letter.txt").exists());
+    tui.press(ENTER);
+    tui.see("Done. The files are copied.");
+    tui.press(ENTER);
+    let taken = fs::read_to_string(dir.path().join("store/letter.txt"));
+    assert_eq!(taken.unwrap(), "dear ben\n");
+    assert!(fs::read(dir.path().join("a.disk")).unwrap() == before);
+    tui.press("\x03y");
+    assert!(tui.ended().success());
+}
+
+#[test]
 fn a_disk_is_imaged_restored_verified_and_its_image_checked() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = write_disk(&dir.path().join("a.disk"));

@@ -10,10 +10,18 @@ pub enum Purpose {
     Look,
     Image,
     CloneFrom,
-    CloneTo { source: Box<Pick> },
-    RestoreTo { image: Place },
+    CloneTo {
+        source: Box<Pick>,
+    },
+    RestoreTo {
+        image: Place,
+    },
     Verify,
-    VerifyAgainst { disk: Box<Pick> },
+    VerifyAgainst {
+        disk: Box<Pick>,
+    },
+    /// To take files out of it.
+    Files,
 }
 
 impl Purpose {
@@ -24,6 +32,7 @@ impl Purpose {
             Purpose::CloneFrom | Purpose::CloneTo { .. } => Some(Task::Clone),
             Purpose::RestoreTo { .. } => Some(Task::Restore),
             Purpose::Verify | Purpose::VerifyAgainst { .. } => Some(Task::Verify),
+            Purpose::Files => Some(Task::Extract),
         }
     }
 
@@ -36,6 +45,7 @@ impl Purpose {
             Purpose::RestoreTo { .. } => "onto which disk?",
             Purpose::Verify => "which disk?",
             Purpose::VerifyAgainst { .. } => "compared with which disk?",
+            Purpose::Files => "of which disk?",
         }
     }
 
@@ -48,6 +58,7 @@ impl Purpose {
             }
             Purpose::Verify => "Disk to look over - it is only read",
             Purpose::VerifyAgainst { .. } => "Disk to compare with - it is only read",
+            Purpose::Files => "Disk to look into - it is only read",
         }
     }
 
