@@ -112,13 +112,15 @@ pub enum Command {
         What is there is never overwritten. What no filesystem uses reads as zeros.")]
     Export(exchange::ExportWords),
 
-    /// Makes an image of ours out of one of another program: qcow2, VHD, VHDX, VMDK, VDI, raw, a
-    /// directory of Clonezilla
+    /// Makes an image of ours out of one of another program: qcow2, VHD, VHDX, VMDK, VDI, a directory of
+    /// Clonezilla, raw, or raw packed with gzip, xz or zstd
     #[command(after_help = "Examples:\n  \
         rescue import old-pc.vmdk /mnt/backup --name old-pc\n  \
         rescue import /mnt/usb/2024-05-01-pc /mnt/backup --name pc\n  \
-        rescue import server.qcow2 label:BACKUP/pcs --name server --level 3\n\n\
-        Such a file is accepted wherever a disk is read: `rescue ls old-pc.vmdk` looks into it.")]
+        rescue import server.qcow2 label:BACKUP/pcs --name server --level 3\n  \
+        rescue import pc.img.gz.aa /mnt/backup --name pc\n\n\
+        A packed raw disk is one of *.gz, *.xz, *.zst, or the first of its parts (*.gz.aa).\n\
+        Any other image is accepted wherever a disk is read: `rescue ls old-pc.vmdk` looks into it.")]
     Import(job::ImageWords),
 
     /// Serves an image as a network block device (NBD), for QEMU, nbdcopy, qemu-img or the kernel

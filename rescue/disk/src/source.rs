@@ -15,6 +15,12 @@ pub trait BlockSource: Send + Sync {
     fn size_bytes(&self) -> u64 {
         self.geometry().size_bytes
     }
+
+    /// For a source that comes out of a packed stream, so that it is cheap to read in order only: the bytes that it
+    /// lies in.
+    fn packed_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Takes the bytes of a disk or of an image, from several threads at once.

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use disk::source::{BlockSink, BlockSource};
 
-use crate::careful::CarefulSource;
+use crate::careful::{CarefulSource, Plain};
 use crate::health::Health;
 use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
 use crate::identity::Identity;
@@ -191,7 +191,8 @@ impl Host for Linux {
     fn open_source(&self, identity: &Identity) -> Result<Box<dyn BlockSource>, HostError> {
         let path = find::path_of(self, identity)?;
         if identity.format().is_some() {
-            return foreign::reopen(&path, &self.roots.sys);
+            let opened = foreign::reopen(&path, &self.roots.sys, identity.size_bytes)?;
+            return Ok(opened.source);
         }
         let node = Node::open(&path, Access::Read, &self.roots.sys)
             .map_err(|error| open_trouble(&path, &error, "another program has it"))?;
@@ -203,6 +204,10 @@ impl Host for Linux {
         identity: &Identity,
         absence: Duration,
     ) -> Result<Box<dyn CarefulSource>, HostError> {
+        // An image of another program is no drive to be spared; read past its tables it would be another disk.
+        if identity.format().is_some() {
+            return Ok(Box::new(Plain(self.open_source(identity)?)));
+        }
         Ok(Box::new(careful::open(self, identity, absence)?))
     }
 

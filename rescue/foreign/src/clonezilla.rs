@@ -156,6 +156,13 @@ enum Device {
 }
 
 impl Begin for Device {
+    fn packed_bytes(&self) -> u64 {
+        match self {
+            Device::Partclone(image) => image.packed_bytes(),
+            Device::Plain(plain) => plain.packed_bytes(),
+        }
+    }
+
     fn begin(&self) -> std::io::Result<Box<dyn Content>> {
         match self {
             Device::Partclone(image) => image.begin(),
@@ -262,6 +269,11 @@ impl Composed {
 impl BlockSource for Composed {
     fn geometry(&self) -> Geometry {
         Geometry::of_file(self.size_bytes)
+    }
+
+    fn packed_bytes(&self) -> Option<u64> {
+        let packed = self.streams.iter().filter_map(|(_, s)| s.packed_bytes());
+        Some(packed.fold(0, u64::saturating_add))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {

@@ -10,6 +10,7 @@ mod error;
 mod mapped;
 mod packed;
 mod partclone;
+pub mod piped;
 pub mod qcow2;
 mod recent;
 mod stream;

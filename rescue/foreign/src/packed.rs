@@ -1,10 +1,15 @@
 //! Files that are one stream, cut into parts and compressed.
 
-use std::io::{self, BufReader, Read};
+mod frames;
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use flate2::read::MultiGzDecoder;
 
 use crate::File;
+
+/// What unpacking xz may take: its highest preset has a dictionary of 64 MiB.
+const XZ_LIMIT_KIB: u32 = 72 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Packing {
@@ -41,8 +46,33 @@ impl Packing {
                 decoder.window_log_max(27)?;
                 Box::new(decoder)
             }
-            Packing::Xz => Box::new(lzma_rust2::XzReader::new(joined, true)),
+            Packing::Xz => {
+                let reader = lzma_rust2::XzReader::new_mem_limit(joined, true, XZ_LIMIT_KIB);
+                Box::new(reader)
+            }
         })
+    }
+
+    /// Bytes that come out, where the packed files say it of themselves; `None` where only unpacking them tells.
+    pub fn told_bytes(self, parts: &[File]) -> io::Result<Option<u64>> {
+        let joined = Joined::new(parts.to_vec());
+        match self {
+            Packing::Plain => Ok(Some(joined.size_bytes())),
+            // It has the last 32 bits of the size of its last member: of a disk that tells nothing.
+            Packing::Gzip => Ok(None),
+            Packing::Zstd => frames::content_bytes(joined),
+            Packing::Xz => lzma_rust2::xz_uncompressed_size(joined).map(Some),
+        }
+    }
+
+    /// As its users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Packing::Plain => "raw",
+            Packing::Gzip => "gzip",
+            Packing::Zstd => "zstd",
+            Packing::Xz => "xz",
+        }
     }
 }
 
@@ -60,6 +90,40 @@ impl Joined {
             nth: 0,
             at: 0,
         }
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        let sizes = self.parts.iter().map(|part| part.size_bytes());
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    fn position(&self) -> u64 {
+        let before = self.parts.iter().take(self.nth);
+        let before = before.map(|part| part.size_bytes());
+        before.fold(self.at, u64::saturating_add)
+    }
+}
+
+impl Seek for Joined {
+    /// Not behind the end.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let size = self.size_bytes();
+        let place = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(back) => size.checked_add_signed(back),
+            SeekFrom::Current(on) => self.position().checked_add_signed(on),
+        };
+        let place = place.filter(|place| *place <= size);
+        let place = place.ok_or(io::ErrorKind::UnexpectedEof)?;
+        (self.nth, self.at) = (0, place);
+        while let Some(part) = self.parts.get(self.nth) {
+            if self.at < part.size_bytes() {
+                break;
+            }
+            self.at -= part.size_bytes();
+            self.nth += 1;
+        }
+        Ok(place)
     }
 }
 

@@ -6,7 +6,7 @@ use disk::extent::{Extent, ExtentMap};
 use disk::fields::Fields;
 
 use crate::File;
-use crate::packed::Packing;
+use crate::packed::{Joined, Packing};
 use crate::stream::{Begin, Content};
 
 const MAGIC: &[u8] = b"partclone-image\0";
@@ -92,6 +92,10 @@ pub struct Image {
 }
 
 impl Begin for Image {
+    fn packed_bytes(&self) -> u64 {
+        Joined::new(self.parts.clone()).size_bytes()
+    }
+
     fn begin(&self) -> io::Result<Box<dyn Content>> {
         let mut stream = self.packing.open(&self.parts)?;
         let header = Header::read(&mut stream).map_err(io::Error::other)?;
@@ -242,6 +246,10 @@ impl Read for Through {
 impl Content for Through {}
 
 impl Begin for Plain {
+    fn packed_bytes(&self) -> u64 {
+        Joined::new(self.parts.clone()).size_bytes()
+    }
+
     fn begin(&self) -> io::Result<Box<dyn Content>> {
         Ok(Box::new(Through(self.packing.open(&self.parts)?)))
     }

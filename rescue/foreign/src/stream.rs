@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use disk::extent::ExtentMap;
+use disk::extent::{Extent, ExtentMap};
 use disk::geometry::Geometry;
 use disk::source::{self, BlockSource, ReadError};
 
@@ -15,6 +15,14 @@ const KEPT: usize = 32;
 /// What a stream is made of, begun anew as often as it is needed.
 pub trait Begin: Send + Sync {
     fn begin(&self) -> io::Result<Box<dyn Content>>;
+
+    /// Bytes that it lies in.
+    fn packed_bytes(&self) -> u64;
+
+    /// What it means to who asks for these bytes that the stream breaks off before them.
+    fn broken(&self, asked: Extent, _error: &str) -> ReadError {
+        ReadError::Unreadable(asked)
+    }
 }
 
 /// Bytes in order; what of them is known to be wrong.
@@ -38,8 +46,8 @@ struct State {
     /// Number of the first block that is kept.
     first: u64,
     kept: VecDeque<Vec<u8>>,
-    /// Number of the block where the stream breaks off.
-    broken: Option<u64>,
+    /// Number of the block where the stream breaks off, and why.
+    broken: Option<(u64, String)>,
 }
 
 impl<B: Begin> Stream<B> {
@@ -54,7 +62,7 @@ impl<B: Begin> Stream<B> {
     /// Gives back the memory of what was read.
     pub fn rest(&self) {
         let mut state = self.lock();
-        let broken = state.broken;
+        let broken = state.broken.take();
         *state = State {
             broken,
             ..State::default()
@@ -67,15 +75,17 @@ impl<B: Begin> Stream<B> {
 
     /// Goes on until the block is kept; false where the stream breaks off before.
     fn reach(&self, state: &mut State, number: u64) -> bool {
-        if state.broken.is_some_and(|broken| number >= broken) {
+        if matches!(state.broken, Some((broken, _)) if number >= broken) {
             return false;
         }
         if number < state.first || state.content.is_none() {
-            let Ok(content) = self.begin.begin() else {
-                state.broken = Some(0);
-                return false;
-            };
-            state.content = Some(content);
+            match self.begin.begin() {
+                Ok(content) => state.content = Some(content),
+                Err(error) => {
+                    state.broken = Some((0, error.to_string()));
+                    return false;
+                }
+            }
             state.first = 0;
             state.kept.clear();
         }
@@ -85,8 +95,8 @@ impl<B: Begin> Stream<B> {
             let len = usize::try_from(len).unwrap_or(usize::MAX).min(BLOCK);
             let mut block = vec![0; len];
             let content = state.content.as_mut().expect("it was begun");
-            if content.read_exact(&mut block).is_err() {
-                state.broken = Some(next);
+            if let Err(error) = content.read_exact(&mut block) {
+                state.broken = Some((next, error.to_string()));
                 return false;
             }
             state.kept.push_back(block);
@@ -104,6 +114,10 @@ impl<B: Begin> BlockSource for Stream<B> {
         Geometry::of_file(self.size_bytes)
     }
 
+    fn packed_bytes(&self) -> Option<u64> {
+        Some(self.begin.packed_bytes())
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let Some(asked) = source::asked(offset, buf.len() as u64, self.size_bytes)? else {
             return Ok(());
@@ -113,7 +127,8 @@ impl<B: Begin> BlockSource for Stream<B> {
         for part in asked.split_at_multiples(BLOCK as u64) {
             let number = part.start() / BLOCK as u64;
             if !self.reach(&mut state, number) {
-                return Err(ReadError::Unreadable(part));
+                let why = state.broken.as_ref().map_or("", |(_, why)| why);
+                return Err(self.begin.broken(part, why));
             }
             let nth = usize::try_from(number - state.first).expect("a few blocks are kept");
             let from = usize::try_from(part.start() % BLOCK as u64).expect("a block is small");

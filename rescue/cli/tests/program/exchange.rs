@@ -1,7 +1,7 @@
 //! `rescue export` and images of other programs as disks, judged by qemu-img.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -164,4 +164,102 @@ fn a_directory_of_clonezilla_becomes_an_image_with_the_same_files() {
          sgdisk -v back.img | grep -q 'No problems found'; dd if=back.img of=back bs=1M skip=1 count=30 status=none; e2fsck -fn back >/dev/null 2>&1",
         dir.path().display()
     ));
+}
+
+/// `disk.img` of 16 MiB: one filesystem with eight files.
+fn small_disk(dir: &TempDir) -> PathBuf {
+    shell(&format!(
+        "cd {}; mkdir tree; for n in $(seq 8); do head -c $((n * 100000)) /dev/urandom >tree/$n; done
+         truncate -s 16M disk.img; mke2fs -q -F -t ext4 -d tree disk.img",
+        dir.path().display()
+    ));
+    dir.path().join("disk.img")
+}
+
+#[test]
+fn a_packed_raw_disk_becomes_an_image_of_the_same_bytes() {
+    let dir = TempDir::new().unwrap();
+    let raw = small_disk(&dir);
+    shell(&format!(
+        "cd {}; gzip -1 <disk.img | split -b 1M -a 2 - cut.img.gz.; zstd -q <disk.img >piped.zst; xz -0 <disk.img >a.img.xz",
+        dir.path().display(),
+    ));
+    for (file, format, is_counted) in [
+        ("cut.img.gz.aa", "gzip", true),
+        ("piped.zst", "zstd", true),
+        ("a.img.xz", "xz", false),
+    ] {
+        let said = rescue(dir.path(), &["import", file, ".", "--name", format], 0);
+        assert!(said.contains(&format!("{format} image")), "{said}");
+        let counted = said.contains("unpacked once to count");
+        assert_eq!(counted, is_counted, "{said}");
+        let back = shell(&format!(
+            "cd {}; zstd -qdc {format}.img.zst | sha256sum",
+            dir.path().display()
+        ));
+        assert_eq!(back, digest(&raw), "{format}");
+    }
+    // What is in it is seen in what was made of it.
+    let list = rescue(dir.path(), &["ls", "xz.img.zst"], 0);
+    assert!(list.contains("lost+found"), "{list}");
+    let own = ["import", "xz.img.zst", ".", "--name", "own"];
+    let said = rescue(dir.path(), &own, 3);
+    assert!(said.contains("is an image of this program"), "{said}");
+}
+
+#[test]
+fn a_packed_raw_disk_that_is_not_whole_becomes_no_image() {
+    let dir = TempDir::new().unwrap();
+    small_disk(&dir);
+    shell(&format!(
+        "cd {}; zstd -q disk.img -o told.zst; xz -0 <disk.img >bent.xz; gzip -1 <disk.img >whole.gz; head -c 2M whole.gz >cut.gz
+         at=$(($(stat -c %s bent.xz) / 2)); printf 'bent' | dd of=bent.xz bs=1 seek=$at conv=notrunc status=none
+         truncate -s -5 told.zst",
+        dir.path().display(),
+    ));
+    for (file, code) in [("cut.gz", 3), ("told.zst", 3), ("bent.xz", 1)] {
+        let said = rescue(dir.path(), &["import", file, ".", "--name", "x"], code);
+        assert!(
+            said.contains("breaks off") && said.contains("another copy"),
+            "{said}"
+        );
+        assert!(!dir.path().join("x.img.zst").exists(), "{file}");
+        shell(&format!(
+            "rm -f {}/x.img.zst.unfinished",
+            dir.path().display()
+        ));
+    }
+}
+
+#[test]
+fn what_is_damaged_in_an_image_of_another_program_costs_its_own_place_only() {
+    let dir = TempDir::new().unwrap();
+    shell(&format!(
+        "cd {}; truncate -s 24M disk.img; sgdisk -n 1:1M:+20M disk.img >/dev/null; mkdir saved; truncate -s 20M part
+         mkdir tree; head -c 8M /dev/urandom >tree/file; mke2fs -q -t ext4 -d tree part
+         dd if=part of=disk.img bs=1M seek=1 conv=notrunc status=none
+         partclone.ext4 -c -s part -o saved/sda1.ext4-ptcl-img -L log 2>/dev/null
+         at=$(($(stat -c %s saved/sda1.ext4-ptcl-img) / 2)); printf 'bent' | dd of=saved/sda1.ext4-ptcl-img bs=1 seek=$at conv=notrunc status=none
+         head -c $((34 * 512)) disk.img >saved/sda-gpt-1st; tail -c $((33 * 512)) disk.img >saved/sda-gpt-2nd
+         echo '/dev/sda1 : start= 2048, size= 40960, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4' >saved/sda-pt.sf
+         echo 'Disk /dev/sda: 49152s' >saved/sda-pt.parted; echo sda >saved/disk; echo sda1 >saved/parts",
+        dir.path().display()
+    ));
+    let said = rescue(dir.path(), &["import", "saved", ".", "--name", "pc"], 2);
+    assert!(said.contains("could not be read"), "{said}");
+    shell(&format!(
+        "cd {}; zstd -qdc pc.img.zst >back.img",
+        dir.path().display()
+    ));
+    let (back, disk) = (dir.path().join("back.img"), dir.path().join("disk.img"));
+    let (back, disk) = (fs::read(back).unwrap(), fs::read(disk).unwrap());
+    assert_eq!(back.len(), disk.len());
+    let blocks = back.chunks(4096).zip(disk.chunks(4096));
+    let differ: Vec<&[u8]> = blocks.filter(|(a, b)| a != b).map(|(a, _)| a).collect();
+    assert!((1..=256).contains(&differ.len()), "{} blocks", differ.len());
+    assert!(
+        differ
+            .iter()
+            .all(|block| block.iter().all(|byte| *byte == 0))
+    );
 }

@@ -100,8 +100,18 @@ impl Job<'_> {
         let options = &self.plan.request.options;
         let left_out = &self.plan.left_out;
         let source = PassingOver { source, left_out };
+        // An image of another program is no drive to be spared: what of it is damaged is found at once.
+        let fetch = match self
+            .plan
+            .source
+            .as_ref()
+            .and_then(|disk| disk.identity.format())
+        {
+            Some(_) => FromDisk::new(&source, self.cancel),
+            None => FromDisk::until(&trouble, &source, self.cancel),
+        };
         let to_store = ToStore {
-            fetch: &FromDisk::until(&trouble, &source, self.cancel),
+            fetch: &fetch,
             wanted: &self.plan.used,
             left_out,
             level: options.level,

@@ -93,17 +93,23 @@ pub fn path_of(linux: &Linux, identity: &Identity) -> Result<PathBuf, HostError>
 
 /// Of a regular file as it is now; an error when it has another size or is gone.
 pub fn file_identity(linux: &Linux, file: &Path, known: &Identity) -> Result<Identity, HostError> {
-    let source: Box<dyn BlockSource> = match known.format() {
-        Some(_) => foreign::reopen(file, linux.sysfs().root())?,
+    let sysfs = linux.sysfs().root();
+    let (size_bytes, fingerprint) = match known.format() {
+        Some(_) => {
+            let opened = foreign::reopen(file, sysfs, known.size_bytes)?;
+            let fingerprint = foreign::fingerprint(file, sysfs, &opened);
+            (opened.source.size_bytes(), fingerprint)
+        }
         None => {
-            let node = Node::open(file, Access::Read, linux.sysfs().root());
+            let node = Node::open(file, Access::Read, sysfs);
             let node = node.map_err(|error| open_trouble(file, &error, BUSY))?;
-            Box::new(DirectSource::new(node))
+            let source = DirectSource::new(node);
+            (source.size_bytes(), fingerprint::of(&source))
         }
     };
     let found = Identity {
         model: known.model.clone(),
-        ..identity_of_file(file, source.size_bytes(), fingerprint::of(&*source))
+        ..identity_of_file(file, size_bytes, fingerprint)
     };
     if found.same_device(known) {
         return Ok(found);
@@ -220,7 +226,7 @@ fn look_at(linux: &Linux, disk: &SysDisk, uses: &Uses) -> Result<Disk, HostError
 }
 
 /// What is on it is not looked at: every look would decode it from its beginning.
-fn forward(path: &Path, image: &Opened) -> Probed {
+fn forward(linux: &Linux, path: &Path, image: &Opened) -> Probed {
     let mut why = format!(
         "{} is read in order only; make an image of it and look at that",
         path.display()
@@ -230,7 +236,7 @@ fn forward(path: &Path, image: &Opened) -> Probed {
     }
     Probed {
         geometry: Some(image.source.geometry()),
-        fingerprint: fingerprint::of(&*image.source),
+        fingerprint: foreign::fingerprint(path, linux.sysfs().root(), image),
         layout: Err(why),
         systems: Vec::new(),
         boot_medium: false,
@@ -243,9 +249,9 @@ fn file(linux: &Linux, path: &Path, uses: &Uses, devices: &[SysDisk]) -> Result<
         .metadata()
         .map_err(|error| open_trouble(path, &error, BUSY))?
         .len();
-    let image = foreign::open(path, linux.sysfs().root())?;
+    let image = foreign::open(path, linux.sysfs().root(), None)?;
     let mut probed = match &image {
-        Some(image) if image.order == Order::Forward => forward(path, image),
+        Some(image) if image.order == Order::Forward => forward(linux, path, image),
         Some(image) => probe_source(&*image.source, path, linux.media()),
         None => probe(path, linux.sysfs().root(), linux.media()),
     };

@@ -212,6 +212,11 @@ fn there_already(
 /// What the image will need, from samples that lie evenly over what is used.
 fn estimate(source: &dyn BlockSource, used: &ExtentMap, level: i32) -> u64 {
     let total = used.total_bytes();
+    if let Some(packed) = source.packed_bytes() {
+        // Samples would cost unpacking all of it. No other program packs much more tightly than this.
+        let content = packed.saturating_add(packed / 2).min(total);
+        return content + source.size_bytes() / 16_384 + (256 << 10);
+    }
     let (read, stored) = sampled(source, used, level.min(SAMPLE_LEVEL_LIMIT));
     let content = match read {
         0 => total,

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::made::{Dir, digest_of, read_all};
 use disk::source::ReadError;
 
-fn shell(script: &str) {
+pub fn shell(script: &str) {
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", script])
         .output()

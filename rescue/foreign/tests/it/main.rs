@@ -5,5 +5,6 @@
 mod clonezilla;
 mod hostile;
 mod made;
+mod piped;
 mod reading;
 mod writing;
