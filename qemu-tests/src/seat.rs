@@ -1,6 +1,5 @@
 //! Where a person sits at a made-up PC: sees what stands on a screen, and presses keys.
 
-use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(300);
 const OFTEN: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(3);
 /// No list of a test is longer.
-const MOST_ENTRIES: usize = 12;
+const MOST_ENTRIES: usize = 60;
 /// Marks what Enter would choose: as it is, on a line without such a sign, and as its place in the PC's own font.
 const MARKS: [&str; 3] = ["► ", "> ", "\u{10} "];
 
@@ -135,15 +134,25 @@ impl Seat {
     /// # Errors
     /// When there is none.
     pub fn choose(&mut self, words: &str) -> Outcome {
-        let mut rows = self.see(words)?;
+        self.see(words)?;
+        self.point_at(words)?;
+        self.press(Key::Enter)
+    }
+
+    /// Goes through a list to the entry with these words, which need not be in sight.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn point_at(&mut self, words: &str) -> Outcome {
+        let mut rows = self.rows()?;
         for _ in 0..MOST_ENTRIES {
             let entry = rows.iter().position(|row| row.contains(words));
             let mark = rows.iter().position(|row| is_marked(row));
-            let key = match mark.cmp(&entry) {
-                Ordering::Equal => return self.press(Key::Enter),
-                Ordering::Less => Key::Down,
+            let key = match (mark, entry) {
+                (Some(mark), Some(entry)) if mark == entry => return Ok(()),
                 // The typed line is marked when no disk was there yet.
-                Ordering::Greater => Key::Up,
+                (Some(mark), Some(entry)) if mark > entry => Key::Up,
+                _ => Key::Down,
             };
             self.press(key)?;
             rows = self.changed(&rows)?;

@@ -20,8 +20,10 @@ pub fn gpt_system_imaged_and_restored_by_keys(lab: &Lab) -> Outcome {
         &[system.source(), case.clone()],
     )?);
     image(&mut seat)?;
+    take_out(&mut seat)?;
     switch_off(seat)?;
     system.assert_untouched()?;
+    assert_taken_out(lab)?;
 
     let nvme = Drive::new(Bus::Nvme, &target, "TARGET-7A21");
     let mut seat = Seat::at_the_screen(booted(lab, Firmware::Uefi, &[case, nvme])?)?;
@@ -94,6 +96,50 @@ fn image(seat: &mut Seat) -> Outcome {
     )
 }
 
+/// One file out of the image, which lies on the same disk.
+fn take_out(seat: &mut Seat) -> Outcome {
+    seat.press(Key::Enter)?;
+    seat.see("What do you want to do?")?;
+    seat.press(Key::Letter('6'))?;
+    seat.see("Where the image is")?;
+    seat.choose("STORE")?;
+    seat.choose("pc.img.zst")?;
+    seat.choose("2/")?;
+    seat.see("boot/")?;
+    seat.choose("etc/")?;
+    seat.see("adduser.conf")?;
+    seat.point_at("debian_version")?;
+    seat.press(Key::Letter(' '))?;
+    seat.see("1 marked")?;
+    seat.screenshot("files")?;
+    seat.press(Key::Letter('c'))?;
+    seat.see("Where the files are put")?;
+    seat.choose("STORE")?;
+    seat.see("nothing has been written yet")?;
+    seat.press(Key::Enter)?;
+    seat.see_within("Done. The files are copied.", JOB_WITHIN)?;
+    Ok(())
+}
+
+/// The tools that know ext4 find the same text on both disks.
+fn assert_taken_out(lab: &Lab) -> Outcome {
+    const STORE_AT: u64 = 1 << 20;
+    const ROOT_AT: u64 = 65 << 20;
+    let text = |disk: &str, at: u64, path: &str| {
+        let disk = format!("{disk}?offset={at}");
+        lab.tool(
+            "e2fsprogs",
+            "debugfs",
+            &["-R", &format!("cat {path}"), &disk],
+        )
+    };
+    let wanted = text("system.img", ROOT_AT, "/etc/debian_version")?;
+    let taken = text("store.img", STORE_AT, "/debian_version")?;
+    ensure(!wanted.is_empty() && taken == wanted, || {
+        format!("{taken:?} was taken out instead of {wanted:?}")
+    })
+}
+
 fn restore(seat: &mut Seat) -> Outcome {
     seat.see_within("What do you want to do?", BOOT_WITHIN)?;
     seat.press(Key::Letter('3'))?;
@@ -164,7 +210,7 @@ fn finish(seat: &mut Seat, words: &str) -> Outcome<Vec<String>> {
 fn switch_off(mut seat: Seat) -> Outcome {
     seat.press(Key::Enter)?;
     seat.see("What do you want to do?")?;
-    seat.press(Key::Letter('9'))?;
+    seat.choose("Switch off")?;
     seat.see("Switch the computer off now?")?;
     seat.press(Key::Letter('y'))?;
     seat.pc.ended(SWITCHED_OFF_WITHIN)
