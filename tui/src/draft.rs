@@ -2,7 +2,7 @@
 
 use engine::host::Disk;
 use engine::identity::Identity;
-use engine::request::{Action, DiskName, Options, Origin, Place, Remedy, Request};
+use engine::request::{Action, Depth, DiskName, Options, Origin, Place, Remedy, Request};
 
 use crate::screen::files::Whole;
 use crate::world::{World, contents, model, serial_end, summary};
@@ -202,8 +202,12 @@ impl Draft {
         }
     }
 
-    pub fn request(&self, name: &str, options: Options) -> Request {
+    pub fn request(&self, name: &str, mut options: Options) -> Request {
         let mut action = self.action.clone();
+        if let Action::Check { .. } = action {
+            // Whoever asks for it by keys wants to know all.
+            options.depth = Depth::Filesystems;
+        }
         if let Action::Image { name: empty, .. } = &mut action {
             *empty = name.trim().to_owned();
         }

@@ -45,10 +45,10 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         Command::Clone(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
         }),
-        looking @ (Command::Verify { .. } | Command::Ls { .. } | Command::Cp { .. }) => {
-            look(looking, streams)
-        }
-        Command::Check { image, output } => check::run(image, &output, streams),
+        looking @ (Command::Check { .. }
+        | Command::Verify { .. }
+        | Command::Ls { .. }
+        | Command::Cp { .. }) => look(looking, streams),
         Command::Serve(w) => job::run_without_consent(w.request(), &w.output, streams),
         Command::Boot(w) => boot::run(&w, streams),
         Command::Mount(w) => job::run_without_consent(w.request(), &w.output, streams),
@@ -65,9 +65,17 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
     }
 }
 
-/// What compares or gives out what a disk or an image holds.
+/// What checks, compares or gives out what a disk or an image holds.
 fn look(command: Command, streams: &mut Streams<'_>) -> Exit {
     match command {
+        Command::Check {
+            image,
+            deep,
+            keys,
+            output,
+        } => unlocking(&keys, streams, |unlock, streams| {
+            check::run(image, &deep, unlock, &output, streams)
+        }),
         Command::Verify {
             against,
             disk,

@@ -18,7 +18,7 @@ use engine::request::{DiskName, Origin, Place};
 pub use boot::BootWords;
 pub use exchange::ExportWords;
 pub use job::{CloneWords, ImageWords, RestoreWords};
-pub use option::{Approval, InUse, KeyWords, Output};
+pub use option::{Approval, Deep, InUse, KeyWords, Output};
 pub use simulate::SimulateWords;
 
 /// Get a drive out alive: clone, image and restore whole disks, the source never written
@@ -97,9 +97,15 @@ pub enum Command {
     },
 
     /// Checks an image against itself: every chunk and its digest
-    #[command(after_help = "Example:\n  rescue check /mnt/backup/laptop.img.zst")]
+    #[command(after_help = "Examples:\n  \
+        rescue check /mnt/backup/laptop.img.zst\n  \
+        rescue check /mnt/backup/laptop.img.zst --deep")]
     Check {
         image: Place,
+        #[command(flatten)]
+        deep: Deep,
+        #[command(flatten)]
+        keys: KeyWords,
         #[command(flatten)]
         output: Output,
     },

@@ -112,7 +112,16 @@ pub enum MountMode {
     ReadOnly,
 }
 
+/// Below `/run`: where filesystems are mounted for a while by this program.
+pub const PLACES: &str = "rescue/places";
+
 impl Use {
+    /// Mounted by this program for as long as it needs it.
+    pub fn is_ours(&self) -> bool {
+        let ours = Path::new("/run").join(PLACES);
+        matches!(self, Use::Mounted { at, .. } if at.starts_with(ours))
+    }
+
     /// Whether the disk changes while it is read.
     pub fn changes_it(&self) -> bool {
         matches!(

@@ -49,7 +49,7 @@ use crate::host::Host;
 use crate::permit::WritePermit;
 use crate::plan::{Approved, Plan};
 use crate::report::{Outcome, Report, Verified};
-use crate::request::{Action, Verification};
+use crate::request::{Action, Depth, Verification};
 use counters::Counters;
 use meter::Meter;
 use pipeline::{Stop, guarded};
@@ -132,7 +132,10 @@ impl Job<'_> {
             }
             Action::Image { .. } => &[Step::Copy, Step::Flush],
             Action::Verify { .. } => return vec![Step::Verify],
-            Action::Check { .. } => return vec![Step::Check],
+            Action::Check { .. } => {
+                let deep = (options.depth == Depth::Filesystems).then_some(Step::Filesystems);
+                return [Step::Check].into_iter().chain(deep).collect();
+            }
             Action::Extract { .. } => return vec![Step::Copy, Step::Flush],
             Action::Merge { .. } | Action::Mend { .. } | Action::Prune { .. } => {
                 return vec![Step::Copy];
@@ -285,10 +288,15 @@ fn damage(action: &Action, report: &Report) -> Option<String> {
         });
     }
     for filesystem in report.filesystems.iter().filter(|read| !read.is_good()) {
-        said.push(format!(
-            "{} cannot be read from the copy as from the source; repeat the command with --exact, and report it",
-            filesystem.title()
-        ));
+        let title = filesystem.title();
+        said.push(match action {
+            Action::Check { .. } => format!(
+                "{title} lacks what it needs; `rescue ls` and `rescue cp` give what is there, another image may have all"
+            ),
+            _ => format!(
+                "{title} cannot be read from the copy as from the source; repeat the command with --exact, and report it"
+            ),
+        });
     }
     if let (Verified::Different { .. }, true) = (&report.verified, said.is_empty()) {
         said.push("the image is damaged beside its content: nothing of the disk is lost, but make another copy".into());

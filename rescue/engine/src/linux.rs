@@ -36,7 +36,7 @@ use disk::source::{BlockSink, BlockSource};
 
 use crate::careful::{CarefulSource, Plain};
 use crate::health::Health;
-use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
+use crate::host::{Disk, Host, HostError, OpenPlace, PLACES, Protection};
 use crate::identity::Identity;
 use crate::linux::boot_medium::BootMedium;
 use crate::linux::destination::Flags;
@@ -128,7 +128,7 @@ impl Linux {
 
     /// Where filesystems are mounted for a while.
     fn places(&self) -> PathBuf {
-        self.roots.run.join("rescue/places")
+        self.roots.run.join(PLACES)
     }
 
     /// The disk of a partition's device, and the partition's number there.

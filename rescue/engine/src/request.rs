@@ -141,6 +141,8 @@ pub struct Options {
     pub map: Option<PathBuf>,
     pub growth: Growth,
     pub verification: Verification,
+    /// Of the check of an image.
+    pub depth: Depth,
     pub liveness: Liveness,
     /// A note for the image's manifest.
     pub note: Option<String>,
@@ -179,6 +181,7 @@ impl Default for Options {
             map: None,
             growth: Growth::Keep,
             verification: Verification::ReadBack,
+            depth: Depth::Chunks,
             liveness: Liveness::AtRest,
             note: None,
             parity: None,
@@ -213,6 +216,16 @@ pub enum Growth {
 pub enum Verification {
     ReadBack,
     Skip,
+}
+
+/// How much of an image is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// Every chunk.
+    Chunks,
+    /// And every filesystem, file by file.
+    Filesystems,
 }
 
 /// Whether a source may change while it is read.

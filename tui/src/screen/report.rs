@@ -244,7 +244,7 @@ fn read_again(report: &Report, theme: Theme) -> Vec<(&'static str, (String, Styl
     if bad.is_empty() {
         let files = all.iter().map(|read| read.files).sum();
         let words = format!(
-            "{}, {}: all as on the source",
+            "{}, {}: all is there",
             counted(all.len() as u64, "filesystem"),
             counted(files, "file")
         );

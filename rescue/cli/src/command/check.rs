@@ -1,17 +1,24 @@
 //! `rescue check`: an image against itself.
 
-use engine::request::{Action, Options, Place, Request};
+use engine::request::{Action, Options, Place, Request, Unlock};
 
-use crate::words::Output;
+use crate::words::{Deep, Output};
 use crate::{Exit, Streams};
 
-pub fn run(image: Place, output: &Output, streams: &mut Streams<'_>) -> Exit {
-    super::job::run_without_consent(
-        Request {
-            action: Action::Check { image },
-            options: Options::default(),
+pub fn run(
+    image: Place,
+    deep: &Deep,
+    unlock: Unlock,
+    output: &Output,
+    streams: &mut Streams<'_>,
+) -> Exit {
+    let request = Request {
+        action: Action::Check { image },
+        options: Options {
+            depth: deep.depth(),
+            unlock,
+            ..Options::default()
         },
-        output,
-        streams,
-    )
+    };
+    super::job::run_without_consent(request, output, streams)
 }

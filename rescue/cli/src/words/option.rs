@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::request::{Coverage, Growth, Liveness, Verification};
+use engine::request::{Coverage, Depth, Growth, Liveness, Verification};
 
 /// Of encrypted volumes on what is read.
 #[derive(Args, Debug)]
@@ -88,6 +88,23 @@ impl Check {
             Verification::Skip
         } else {
             Verification::ReadBack
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Deep {
+    /// Reads the filesystems in it too, file by file: everything they need has to be there
+    #[arg(long)]
+    deep: bool,
+}
+
+impl Deep {
+    pub fn depth(&self) -> Depth {
+        if self.deep {
+            Depth::Filesystems
+        } else {
+            Depth::Chunks
         }
     }
 }

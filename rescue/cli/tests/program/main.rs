@@ -4,6 +4,7 @@
 
 mod boot;
 mod chain;
+mod deep;
 mod exchange;
 mod failing;
 mod files;

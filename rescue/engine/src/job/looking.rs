@@ -1,8 +1,13 @@
 //! The jobs that only look: a disk against what it should be, an image against itself.
 
+use std::time::Duration;
+
 use disk::extent::ExtentMap;
+use disk::layout::Layout;
+use disk::memory::BadPlaces;
 use image::parity::Outlook;
 use image::reader::Reader;
+use image::states::State;
 
 use super::Job;
 use super::check::Check;
@@ -11,11 +16,15 @@ use super::fetch::{Fetch, FromDisk};
 use super::from_image::FromImage;
 use super::meter::Meter;
 use super::pipeline::Stop;
+use super::sound::Finished;
 use crate::event::Step;
 use crate::host::HostError;
 use crate::plan::with_patches;
-use crate::report::{Report, Verified};
-use crate::request::{Action, Origin, Place};
+use crate::report::{FilesystemRead, Report, Verified};
+use crate::request::{Action, Depth, Origin, Place};
+
+/// Whoever asks for every file waits for the last of them.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Job<'_> {
     /// A disk against the image or the disk it came from.
@@ -89,7 +98,46 @@ impl Job<'_> {
             }
         };
         report.unreadable = found.findings.damage;
+        if self.plan.request.options.depth == Depth::Filesystems {
+            meter.begin(Step::Filesystems, 0, 0);
+            report.filesystems = self.filesystems_of(&reader, &report.unreadable)?;
+        }
         Ok(())
+    }
+
+    /// Read from the image alone: what they need has to be in what it kept.
+    fn filesystems_of(
+        &self,
+        reader: &Reader,
+        lost: &ExtentMap,
+    ) -> Result<Vec<FilesystemRead>, Stop> {
+        let (mut kept, mut bad) = (ExtentMap::new(), lost.clone());
+        let told = reader.survey(|state, extent| match state {
+            State::Kept => kept.insert(extent),
+            State::Unreadable | State::NotTried => bad.insert(extent),
+            State::Free => {}
+        });
+        told.map_err(|error| Stop::Fault(error.to_string()))?;
+        let readable = BadPlaces {
+            source: reader,
+            bad: bad.clone(),
+        };
+        let layout = Layout::read_with(&readable, self.keys());
+        let layout = layout.map_err(|error| Stop::Fault(error.to_string()))?;
+        let finished = Finished {
+            copy: reader,
+            layout: &layout,
+            kept: &kept.union(&bad),
+            bad: &bad,
+            keys: self.keys(),
+            cancel: self.cancel,
+            patience: PATIENCE,
+        };
+        let read = finished.read();
+        match self.cancel.is_cancelled() {
+            true => Err(Stop::Cancelled),
+            false => Ok(read),
+        }
     }
 
     pub fn image_reader(&self) -> Result<Reader, Stop> {

@@ -138,10 +138,10 @@ impl fmt::Display for FilesystemRead {
                 "{} that it needs are not there",
                 Size(self.missing_bytes)
             )?,
-            None if self.files + self.directories == 0 => f.write_str("as on the source")?,
+            None if self.files + self.directories == 0 => f.write_str("whole")?,
             None => write!(
                 f,
-                "as on the source, {} files in {} directories",
+                "whole, {} files in {} directories",
                 self.files,
                 self.directories + 1
             )?,

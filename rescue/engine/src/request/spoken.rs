@@ -6,7 +6,7 @@ use image::retain::Keep;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Action, Ancestor, Coverage, Growth, Listen, Liveness, Options, Place, Remedy, Request,
+    Action, Ancestor, Coverage, Depth, Growth, Listen, Liveness, Options, Place, Remedy, Request,
     Verification, Writes,
 };
 
@@ -132,6 +132,9 @@ impl fmt::Display for Options {
         }
         if self.verification == Verification::Skip {
             f.write_str(" --no-verify")?;
+        }
+        if self.depth == Depth::Filesystems {
+            f.write_str(" --deep")?;
         }
         if self.liveness == Liveness::Live {
             f.write_str(" --live")?;
