@@ -245,8 +245,10 @@ pub fn device_of(disk: &Disk, partition: Option<&Partition>) -> PathBuf {
     PathBuf::from(format!("{base}{joint}{}", partition.number))
 }
 
+/// Where it stays mounted: a directory of ours goes when nobody looks any more.
 fn mounted_at<'a>(disk: &'a Disk, wanted: &Path) -> Option<&'a Path> {
-    disk.uses.iter().find_map(|used| match used {
+    let mut lasting = disk.uses.iter().filter(|used| !used.is_ours());
+    lasting.find_map(|used| match used {
         Use::Mounted { device, at, .. } if device == wanted => Some(at.as_path()),
         _ => None,
     })

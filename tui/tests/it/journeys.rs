@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use engine::event::{Event, Step};
+use engine::host::{MountMode, Use};
 use engine::plan::Refusal;
 use engine::report::Outcome;
 use engine::request::{
@@ -410,6 +411,26 @@ fn files_are_taken_out_of_an_image() {
     }
     d.key(Key::Escape);
     assert!(matches!(d.app.screen, Screen::Images(_)));
+}
+
+/// While somebody looks into it, a disk is mounted where it will not be when the job runs.
+#[test]
+fn a_place_that_is_looked_into_is_still_named_as_before() {
+    let mut disk = usb_disk();
+    disk.uses.push(Use::Mounted {
+        device: "/dev/sdb1".into(),
+        at: "/run/rescue/places/ext4-0001".into(),
+        mode: MountMode::ReadOnly,
+    });
+    let mut d = Driver::small();
+    into_an_image(&mut d);
+    d.see(vec![system_disk(), empty_disk(), disk, boot_stick()]);
+    d.key(Key::Char('c'));
+    let request = Driver::asked(d.key(Key::Enter));
+    assert!(
+        request.to_string().ends_with(" uuid:ext4-0001"),
+        "{request}"
+    );
 }
 
 #[test]

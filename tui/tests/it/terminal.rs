@@ -267,7 +267,7 @@ fn a_disk_that_is_not_there_is_told() {
     );
     tui.see("neither a disk nor a regular file");
     tui.press(DOWN);
-    tui.press("7");
+    tui.press("9");
     // The shell is /bin/true: it ends at once, and the screen is back.
     tui.see("What do you want to do?");
 }
