@@ -23,7 +23,7 @@ use engine::request::{DiskName, Origin, Unlock};
 use engine::unlock::{self, Trouble};
 use serde::Serialize;
 
-use crate::words::{Command, ExportWords, KeyWords};
+use crate::words::{Command, ExportWords, ImportWords, KeyWords};
 use crate::{Exit, Streams};
 
 pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
@@ -35,9 +35,10 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         } => unlocking(&keys, streams, |unlock, streams| {
             disks::run(&files, &unlock.keys, &output, streams)
         }),
-        Command::Image(w) | Command::Import(w) => unlocking(&w.keys, streams, |unlock, streams| {
+        Command::Image(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
         }),
+        Command::Import(w) => imported(&w, streams),
         Command::Export(w) => exported(&w, streams),
         Command::Restore(w) => unlocking(&w.keys, streams, |unlock, streams| {
             job::run(w.request(unlock), &w.consent, &w.output, streams)
@@ -112,6 +113,18 @@ fn look(command: Command, streams: &mut Streams<'_>) -> Exit {
 fn exported(words: &ExportWords, streams: &mut Streams<'_>) -> Exit {
     unlocking(&words.keys, streams, |unlock, streams| {
         job::run_without_consent(words.request(unlock), &words.output, streams)
+    })
+}
+
+fn imported(import: &ImportWords, streams: &mut Streams<'_>) -> Exit {
+    let words = &import.words;
+    unlocking(&words.keys, streams, |unlock, streams| {
+        job::run(
+            import.request(unlock),
+            &words.consent,
+            &words.output,
+            streams,
+        )
     })
 }
 

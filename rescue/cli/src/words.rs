@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use engine::request::{DiskName, Origin, Place};
 
 pub use boot::BootWords;
-pub use exchange::ExportWords;
+pub use exchange::{ExportWords, ImportWords};
 pub use job::{CloneWords, ImageWords, RestoreWords};
 pub use option::{Approval, Deep, InUse, KeyWords, Output};
 pub use simulate::SimulateWords;
@@ -124,10 +124,14 @@ pub enum Command {
         rescue import old-pc.vmdk /mnt/backup --name old-pc\n  \
         rescue import /mnt/usb/2024-05-01-pc /mnt/backup --name pc\n  \
         rescue import server.qcow2 label:BACKUP/pcs --name server --level 3\n  \
-        rescue import pc.img.gz.aa /mnt/backup --name pc\n\n\
+        rescue import pc.img.gz.aa /mnt/backup --name pc\n  \
+        rescue import failing.img /mnt/backup --name failing --map failing.map\n\n\
         A packed raw disk is one of *.gz, *.xz, *.zst, or the first of its parts (*.gz.aa).\n\
         Any other image is accepted wherever a disk is read: `rescue ls old-pc.vmdk` looks into it.")]
-    Import(job::ImageWords),
+    #[command(mut_arg("map", |map| map.help(
+        "The map file of GNU ddrescue that belongs to a raw image: what it does not call finished is unreadable or \
+         not tried, whatever the image has there")))]
+    Import(exchange::ImportWords),
 
     /// Serves an image as a network block device (NBD), for QEMU, nbdcopy, qemu-img or the kernel
     #[command(after_help = "Examples:\n  \

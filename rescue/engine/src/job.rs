@@ -13,6 +13,7 @@ mod front;
 mod imaging;
 mod into_image;
 mod known;
+mod lacking;
 mod looking;
 mod mend;
 mod meter;

@@ -1,5 +1,6 @@
 //! What will be done, decided and shown before anything is.
 
+mod absent;
 mod ancestor;
 mod clone;
 mod export;
@@ -29,6 +30,7 @@ use image::manifest::LeftOut;
 use image::prune::Step;
 use serde::Serialize;
 
+pub use absent::Absent;
 pub use look::Shown;
 pub use prepare::prepare;
 pub use refusal::Refusal;
@@ -86,6 +88,9 @@ pub struct Plan {
     /// Of `used`, what the image keeps as zeros and nobody reads.
     #[serde(skip)]
     pub(crate) left_out: ExtentMap,
+    /// Of `used`, what an earlier rescue never had.
+    #[serde(skip)]
+    pub(crate) absent: Absent,
     /// The rules that left it out.
     #[serde(rename = "left_out", skip_serializing_if = "Vec::is_empty")]
     pub(crate) rules_applied: Vec<LeftOut>,

@@ -139,6 +139,8 @@ pub struct Options {
     pub coverage: Coverage,
     /// Where the job's state is kept; beside the destination when not given.
     pub map: Option<PathBuf>,
+    /// The map that another rescue left beside the image that is read: what of it is the disk's.
+    pub rescued: Option<PathBuf>,
     pub growth: Growth,
     pub verification: Verification,
     /// Of the check of an image.
@@ -179,6 +181,7 @@ impl Default for Options {
             level: 1,
             coverage: Coverage::Used,
             map: None,
+            rescued: None,
             growth: Growth::Keep,
             verification: Verification::ReadBack,
             depth: Depth::Chunks,

@@ -1,11 +1,27 @@
-//! The words of `rescue export`.
+//! The words of `rescue export` and `rescue import`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use engine::request::{Action, Format, Options, Origin, Request, Unlock};
 
+use super::job::ImageWords;
 use super::option::{Check, Extent, InUse, KeyWords, Output};
+
+/// Of another program's image those of a disk, but for the map: it is read.
+#[derive(Args, Debug)]
+pub struct ImportWords {
+    #[command(flatten)]
+    pub words: ImageWords,
+}
+
+impl ImportWords {
+    pub fn request(&self, unlock: Unlock) -> Request {
+        let mut request = self.words.request(unlock);
+        request.options.rescued = request.options.map.take();
+        request
+    }
+}
 
 #[derive(Args, Debug)]
 pub struct ExportWords {

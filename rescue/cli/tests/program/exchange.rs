@@ -263,3 +263,46 @@ fn what_is_damaged_in_an_image_of_another_program_costs_its_own_place_only() {
             .all(|block| block.iter().all(|byte| *byte == 0))
     );
 }
+
+#[test]
+fn what_ddrescue_did_not_get_is_marked_in_the_image_whatever_its_file_has_there() {
+    let dir = TempDir::new().unwrap();
+    let raw = small_disk(&dir);
+    // 12 KiB that a drive could not give, and 256 KiB that nobody tried; the file has noise there.
+    shell(&format!(
+        "cd {}; printf '0x0 + 1\\n0x0 0x300000 +\\n0x300000 0x3000 -\\n0x303000 0xCFD000 +\\n' >drive
+         ddrescue -q -H drive -r 1 -s 0x280000 disk.img copy.img copy.map
+         ddrescue -q -H drive -r 1 -i 0x2C0000 disk.img copy.img copy.map
+         grep -q '^0x00300000  0x00003000  -$' copy.map; grep -q '^0x00280000  0x00040000  ?$' copy.map
+         noise() {{ head -c $1 /dev/urandom | dd of=copy.img bs=4K seek=$2 conv=notrunc status=none; }}
+         noise 12K 768; noise 256K 640",
+        dir.path().display()
+    ));
+    let words = [
+        "import", "copy.img", ".", "--name", "pc", "--map", "copy.map",
+    ];
+    let said = rescue(dir.path(), &words, 2);
+    for word in [
+        "12.3 kB of the disk could not be read, 262 kB were not tried",
+        "12288 bytes at 3145728",
+        "262144 bytes at 2621440",
+        "of 600000 bytes",
+        "rescue import copy.img . --name pc --map copy.map",
+    ] {
+        assert!(said.contains(word), "no '{word}' in {said}");
+    }
+    shell(&format!(
+        "cd {}; zstd -qdc pc.img.zst >back.img",
+        dir.path().display()
+    ));
+    let back = fs::read(dir.path().join("back.img")).unwrap();
+    let mut expected = fs::read(&raw).unwrap();
+    expected[0x30_0000..0x30_3000].fill(0);
+    expected[0x28_0000..0x2c_0000].fill(0);
+    let blocks = back.chunks(4096).zip(expected.chunks(4096)).enumerate();
+    let differ: Vec<usize> = blocks
+        .filter(|(_, (a, b))| a != b)
+        .map(|(nth, _)| nth)
+        .collect();
+    assert_eq!(differ, [0usize; 0]);
+}

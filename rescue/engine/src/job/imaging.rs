@@ -16,6 +16,7 @@ use super::check::Check;
 use super::fetch::FromDisk;
 use super::into_image::IntoImage;
 use super::known::Known;
+use super::lacking::Lacking;
 use super::meter::Meter;
 use super::passing_over::PassingOver;
 use super::pipeline::Stop;
@@ -94,21 +95,25 @@ impl Job<'_> {
         report: &mut Report,
     ) -> Result<(), Stop> {
         let trouble = Trouble::default();
-        if known.has_holes(&self.plan.used) || writer.order() == Order::Any {
+        let absent = &self.plan.absent;
+        let has_holes = absent.is_empty() && known.has_holes(&self.plan.used);
+        if has_holes || writer.order() == Order::Any {
             trouble.raise();
         }
         let options = &self.plan.request.options;
         let left_out = &self.plan.left_out;
         let source = PassingOver { source, left_out };
         // An image of another program is no drive to be spared: what of it is damaged is found at once.
-        let fetch = match self
-            .plan
-            .source
-            .as_ref()
-            .and_then(|disk| disk.identity.format())
-        {
-            Some(_) => FromDisk::new(&source, self.cancel),
-            None => FromDisk::until(&trouble, &source, self.cancel),
+        let disk = self.plan.source.as_ref();
+        let is_drive =
+            disk.is_none_or(|disk| disk.identity.format().is_none()) && absent.is_empty();
+        let fetch = match is_drive {
+            true => FromDisk::until(&trouble, &source, self.cancel),
+            false => FromDisk::new(&source, self.cancel),
+        };
+        let fetch = Lacking {
+            fetch: &fetch,
+            absent,
         };
         let to_store = ToStore {
             fetch: &fetch,
@@ -120,6 +125,9 @@ impl Job<'_> {
             cancel: self.cancel,
         };
         to_store.write(writer, &mut known.map, meter)?;
+        for lost in absent.unreadable.iter() {
+            known.map.set(lost, Status::Bad);
+        }
         if !trouble.is_raised() {
             return Ok(());
         }

@@ -81,7 +81,7 @@ impl Job<'_> {
             return;
         }
         meter.begin(Step::Filesystems, 0, 0);
-        let bad = report.unreadable.clone();
+        let bad = report.unreadable.union(&report.untried);
         let read = guarded(|| {
             let layout = self.source_layout(&bad)?;
             let finished = Finished {

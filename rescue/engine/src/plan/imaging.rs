@@ -12,7 +12,7 @@ use image::{file_name, unfinished_name};
 use super::find::{Survey, used};
 use super::refusal::Refusal;
 use super::unfinished::is_begun;
-use super::{Plan, StoreFacts, ancestor, leave_out, show};
+use super::{Plan, StoreFacts, absent, ancestor, leave_out, show};
 use crate::host::{Disk, OpenPlace};
 use crate::mapfile::{Ends, Subject};
 use crate::permit::Target;
@@ -35,13 +35,15 @@ pub fn plan(
     let is_good_name = has_good_name(name, survey);
     let source = survey.at_rest(source, request.options.liveness);
     let place = directory(store, survey);
-    let ((disk, opened), place) = (source?, place?);
+    let ((mut disk, opened), place) = (source?, place?);
     let place = place.in_volumes(request.options.volume_bytes);
-    survey.tell_content(&disk);
     let mut plan = Plan::of(request);
+    absent::settle(&mut disk, &*opened, &mut plan, survey);
+    survey.tell_content(&disk);
     plan.wanting(used(&disk, request.options.coverage));
     leave_out::settle(&disk, &*opened, &mut plan, survey);
     let read = plan.used.difference(&plan.left_out);
+    let read = read.difference(&plan.absent.all());
     not_on_source(&place, store, &disk, survey);
     let mut facts = StoreFacts {
         title: place.store.describe(),

@@ -4,7 +4,7 @@ use disk::extent::ExtentMap;
 
 use super::find::Survey;
 use super::refusal::Refusal;
-use super::{Plan, clone, export, extract, imaging, mend, restore, serve, shorten, verify};
+use super::{Absent, Plan, clone, export, extract, imaging, mend, restore, serve, shorten, verify};
 use crate::host::{Disk, Host};
 use crate::identity::Identity;
 use crate::map::Map;
@@ -68,6 +68,7 @@ impl Plan {
             used: ExtentMap::new(),
             used_bytes: 0,
             left_out: ExtentMap::new(),
+            absent: Absent::default(),
             rules_applied: Vec::new(),
             lines: Vec::new(),
             warnings: Vec::new(),

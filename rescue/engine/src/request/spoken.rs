@@ -12,6 +12,11 @@ use super::{
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The words are the same, but for the map: one reads it, the other writes it.
+        if self.options.rescued.is_some() {
+            let action = self.action.to_string().replacen("image", "import", 1);
+            return write!(f, "rescue {action}{}", self.options);
+        }
         write!(f, "rescue {}{}", self.action, self.options)
     }
 }
@@ -145,7 +150,7 @@ impl fmt::Display for Options {
         if self.unlock.was_asked() {
             f.write_str(" --unlock")?;
         }
-        if let Some(map) = &self.map {
+        if let Some(map) = self.rescued.as_ref().or(self.map.as_ref()) {
             write!(f, " --map {}", quoted(map.display()))?;
         }
         if let Some(percent) = self.parity {
