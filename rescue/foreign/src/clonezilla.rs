@@ -55,7 +55,7 @@ pub fn open(folder: &dyn Folder, disk: Option<&str>) -> Result<Option<Opened>, F
         if !saved.contains(&part.name) {
             continue;
         }
-        match stream(folder, &names, part)? {
+        match stream(folder, &names, part, &mut notes)? {
             Some(stream) => source.streams.push((part.extent, stream)),
             None => notes.push(format!(
                 "{} has no image in it and reads as zeros",
@@ -98,6 +98,7 @@ fn stream(
     folder: &dyn Folder,
     names: &[String],
     partition: &Part,
+    notes: &mut Vec<String>,
 ) -> Result<Option<Stream<Device>>, ForeignError> {
     let mut found: Vec<&String> = names
         .iter()
@@ -128,25 +129,25 @@ fn stream(
     let header = Header::read(&mut content);
     let header =
         header.map_err(|why| unsupported(format!("whose {first} cannot be read: {why}")))?;
+    if header.as_ref().is_some_and(|header| header.is_first) {
+        notes.push(format!(
+            "{} is in version 1 of partclone's format, whose checksums tell next to nothing of damage",
+            partition.name
+        ));
+    }
     Ok(Some(match header {
         Some(header) => {
-            let size = header.bytes();
-            Stream::new(
-                Device::Partclone(Image {
-                    parts: files,
-                    packing,
-                }),
-                size,
-            )
+            let parts = files;
+            Stream::new(Device::Partclone(Image { parts, packing }), header.bytes())
         }
         // What partclone does not know is saved byte for byte.
-        None => Stream::new(
-            Device::Plain(Plain {
-                parts: files,
-                packing,
-            }),
-            partition.extent.len(),
-        ),
+        None => {
+            let parts = files;
+            Stream::new(
+                Device::Plain(Plain { parts, packing }),
+                partition.extent.len(),
+            )
+        }
     }))
 }
 

@@ -1,4 +1,6 @@
-//! Images of partclone, version 2: which blocks of a filesystem are used, then these blocks, with checksums.
+//! Images of partclone, of both versions: which blocks of a filesystem are used, then these blocks, with checksums.
+
+mod first;
 
 use std::io::{self, Read};
 
@@ -20,6 +22,8 @@ const DAMAGED_LIMIT: usize = 10_000;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
+    /// Of version 1, whose checksums tell nearly nothing.
+    pub is_first: bool,
     device_bytes: u64,
     blocks: u64,
     block_bytes: u64,
@@ -40,16 +44,11 @@ impl Header {
         if !fields.starts_with(0, &MAGIC[..15]) {
             return Ok(None);
         }
-        if !fields.starts_with(30, b"0002") {
-            return Err("it is of another version of partclone's format than 2; restore it with partclone and image the disk".into());
-        }
-        let header = Header::of(fields).ok_or("its header is cut off")?;
-        if fields.u32(106) != Some(!crc32fast::hash(&bytes[..106])) {
-            return Err("its header is damaged; use another copy of it".into());
-        }
-        if fields.u8(105) != Some(1) {
-            return Err("its bitmap is of a kind that is not known here; restore it with partclone and image the disk".into());
-        }
+        let header = match fields.bytes(30, 4) {
+            Some(b"0001") => first::header(fields, stream).ok_or("its header is cut off")?,
+            Some(b"0002") => Header::second(fields, &bytes)?,
+            _ => return Err("it is of a version of partclone's format that is not known here; restore it with partclone and image the disk".into()),
+        };
         let whole = header.blocks.checked_mul(header.block_bytes);
         let group = header.blocks_per_sum.checked_mul(header.block_bytes);
         let sound = header.block_bytes > 0
@@ -70,8 +69,19 @@ impl Header {
         self.device_bytes.max(self.blocks * self.block_bytes)
     }
 
+    fn second(fields: Fields<'_>, bytes: &[u8; HEADER]) -> Result<Header, String> {
+        if fields.u32(106) != Some(!crc32fast::hash(&bytes[..106])) {
+            return Err("its header is damaged; use another copy of it".into());
+        }
+        if fields.u8(105) != Some(1) {
+            return Err("its bitmap is of a kind that is not known here; restore it with partclone and image the disk".into());
+        }
+        Header::of(fields).ok_or_else(|| "its header is cut off".into())
+    }
+
     fn of(fields: Fields<'_>) -> Option<Header> {
         Some(Header {
+            is_first: false,
             device_bytes: fields.u64(52)?,
             blocks: fields.u64(60)?,
             block_bytes: fields.u32(84)?.into(),
@@ -100,13 +110,10 @@ impl Begin for Image {
         let mut stream = self.packing.open(&self.parts)?;
         let header = Header::read(&mut stream).map_err(io::Error::other)?;
         let header = header.ok_or(io::ErrorKind::InvalidData)?;
-        let mut bitmap = vec![0; usize::try_from(header.blocks.div_ceil(8)).unwrap_or(0)];
-        stream.read_exact(&mut bitmap)?;
-        let mut sum = [0; 4];
-        stream.read_exact(&mut sum)?;
-        if u32::from_le_bytes(sum) != !crc32fast::hash(&bitmap) {
-            return Err(io::Error::other("the bitmap is damaged"));
-        }
+        let bitmap = match header.is_first {
+            true => first::bitmap(&mut stream, header.blocks)?,
+            false => bitmap(&mut stream, header.blocks)?,
+        };
         Ok(Box::new(Expanded {
             stream,
             header,
@@ -116,8 +123,21 @@ impl Begin for Image {
             group: Vec::new(),
             taken: 0,
             hasher: crc32fast::Hasher::new(),
+            first: first::Sums::new(),
             damaged: ExtentMap::new(),
         }))
+    }
+}
+
+/// Of version 2, with its checksum.
+fn bitmap(stream: &mut dyn Read, blocks: u64) -> io::Result<Vec<u8>> {
+    let mut bitmap = vec![0; usize::try_from(blocks.div_ceil(8)).unwrap_or(0)];
+    stream.read_exact(&mut bitmap)?;
+    let mut sum = [0; 4];
+    stream.read_exact(&mut sum)?;
+    match u32::from_le_bytes(sum) == !crc32fast::hash(&bitmap) {
+        true => Ok(bitmap),
+        false => Err(io::Error::other("the bitmap is damaged")),
     }
 }
 
@@ -134,6 +154,8 @@ struct Expanded {
     /// Of the group.
     taken: usize,
     hasher: crc32fast::Hasher,
+    /// Those of version 1.
+    first: first::Sums,
     damaged: ExtentMap,
 }
 
@@ -169,13 +191,10 @@ impl Expanded {
         if self.header.sum_bytes == 0 || count == 0 {
             return Ok(());
         }
-        let mut sum = [0; 4];
-        self.stream.read_exact(&mut sum)?;
-        if self.header.reseed {
-            self.hasher.reset();
-        }
-        self.hasher.update(&self.group);
-        let good = u32::from_le_bytes(sum) == !self.hasher.clone().finalize();
+        let good = match self.header.is_first {
+            true => self.first.next(&mut self.group, &mut self.stream)?,
+            false => self.is_good()?,
+        };
         if !good {
             if self.damaged.count() > DAMAGED_LIMIT {
                 // Too much to remember: all of it.
@@ -186,6 +205,19 @@ impl Expanded {
             self.damaged = self.damaged.union(&used);
         }
         Ok(())
+    }
+}
+
+impl Expanded {
+    /// Reads the checksum behind a group.
+    fn is_good(&mut self) -> io::Result<bool> {
+        let mut sum = [0; 4];
+        self.stream.read_exact(&mut sum)?;
+        if self.header.reseed {
+            self.hasher.reset();
+        }
+        self.hasher.update(&self.group);
+        Ok(u32::from_le_bytes(sum) == !self.hasher.clone().finalize())
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod clonezilla;
+mod first;
 mod hostile;
 mod made;
 mod piped;
