@@ -110,11 +110,12 @@ pub enum Command {
         output: Output,
     },
 
-    /// Writes an image or a disk as an image of another program, a new file
+    /// Writes an image or a disk as an image of another program, a new file or directory
     #[command(after_help = "Examples:\n  \
         rescue export laptop.img.zst laptop.qcow2 --format qcow2\n  \
         rescue export laptop.img.zst laptop.vhdx --format vhdx\n  \
-        rescue export serial:S3Z9NB0K /mnt/usb/pc.vmdk --format vmdk\n\n\
+        rescue export serial:S3Z9NB0K /mnt/usb/pc.vmdk --format vmdk\n  \
+        rescue export laptop.img.zst /mnt/partimag/laptop --format clonezilla\n\n\
         What is there is never overwritten. What no filesystem uses reads as zeros.")]
     Export(exchange::ExportWords),
 

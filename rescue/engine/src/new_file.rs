@@ -36,6 +36,38 @@ pub fn create(permit: &WritePermit) -> Result<File, HostError> {
     file.map_err(|error| trouble(&path, "cannot be made", &error))
 }
 
+/// As `create`, a directory.
+pub fn create_directory(permit: &WritePermit) -> Result<PathBuf, HostError> {
+    let path = unfinished(named(permit)?);
+    match fs::create_dir(&path) {
+        Ok(()) => Ok(path),
+        Err(error) => Err(trouble(&path, "cannot be made", &error)),
+    }
+}
+
+/// As `publish`, a directory of files.
+pub fn publish_directory(permit: &WritePermit) -> Result<(), HostError> {
+    let path = named(permit)?;
+    let from = unfinished(path);
+    let synced = || {
+        for entry in fs::read_dir(&from)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        File::open(&from)
+    };
+    match synced() {
+        Ok(directory) => publish(permit, directory),
+        Err(error) => Err(trouble(path, "cannot be finished", &error)),
+    }
+}
+
+/// As `abandon`, a directory.
+pub fn abandon_directory(permit: &WritePermit) {
+    if let Ok(path) = named(permit) {
+        let _ = fs::remove_dir_all(unfinished(path));
+    }
+}
+
 /// Gives a finished file its name, durably; never over another.
 pub fn publish(permit: &WritePermit, file: File) -> Result<(), HostError> {
     let path = named(permit)?;

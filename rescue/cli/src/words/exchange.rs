@@ -29,7 +29,7 @@ pub struct ExportWords {
     from: Origin,
     /// Must not exist
     file: PathBuf,
-    /// raw, qcow2, vhdx or vmdk
+    /// raw, qcow2, vhdx, vmdk, or clonezilla, which is a directory
     #[arg(long)]
     format: Format,
     #[command(flatten)]

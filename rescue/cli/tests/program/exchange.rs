@@ -306,3 +306,97 @@ fn what_ddrescue_did_not_get_is_marked_in_the_image_whatever_its_file_has_there(
         .collect();
     assert_eq!(differ, [0usize; 0]);
 }
+
+/// `disk.img` of 64 MiB with a GPT: FAT, ext4, swap, NTFS and what nobody knows.
+fn five_partitions(dir: &TempDir) -> PathBuf {
+    shell(&format!(
+        "cd {}; truncate -s 64M disk.img
+         sgdisk -n 1:1M:+9M -t 1:EF00 -c 1:'EFI $x' -n 2:0:+24M -c 2:root -A 2:set:2 -A 2:set:63 -n 3:0:+2M -t 3:8200 \
+           -n 5:0:+12M -t 5:0700 -n 7:0:+3M disk.img >/dev/null
+         printf 'boot code' | dd of=disk.img conv=notrunc status=none
+         mkdir tree; for n in $(seq 30); do head -c $((n * 9000)) /dev/urandom >tree/$n; done
+         new() {{ truncate -s $2M p$1; }}; new 1 9; new 2 24; new 3 2; new 5 12
+         mkfs.fat -F 16 p1 >/dev/null; mcopy -i p1 tree/2? ::/
+         mke2fs -q -t ext4 -d tree p2; mkswap -L pages p3 >/dev/null; mkfs.ntfs -q -F p5 >/dev/null; head -c 3M /dev/urandom >p7
+         ntfscp p5 tree/30 thirty 2>/dev/null
+         put() {{ dd if=p$1 of=disk.img bs=1M seek=$2 conv=notrunc status=none; }}
+         put 1 1; put 2 10; put 3 34; put 5 36; put 7 48",
+        dir.path().display()
+    ));
+    dir.path().join("disk.img")
+}
+
+#[test]
+fn a_directory_for_clonezilla_is_restored_by_its_tools_and_by_us() {
+    let dir = TempDir::new().unwrap();
+    five_partitions(&dir);
+    rescue(dir.path(), &["image", "disk.img", ".", "--name", "pc"], 0);
+    for (from, to) in [("pc.img.zst", "saved"), ("disk.img", "direct")] {
+        let said = rescue(
+            dir.path(),
+            &["export", from, to, "--format", "clonezilla"],
+            0,
+        );
+        assert!(said.contains("read back and equal"), "{said}");
+    }
+    shell(&format!(
+        "cd {}; zstd -qdc pc.img.zst >restored
+         ls saved >names; for name in sda1.vfat sda2.ext4 sda3.dd sda5.ntfs sda7.dd; do grep -qx $name-ptcl-img.zst.aa names; done
+         test \"$(cat saved/parts)\" = 'sda1 sda2 sda3 sda5 sda7'
+         part() {{ dd if=restored bs=1M skip=$3 count=$4 of=want status=none; cat $1/sda$2.*-ptcl-img.zst.* | zstd -qdc >got; }}
+         for p in 'saved 1 1 9' 'saved 2 10 24' 'saved 5 36 12' 'direct 2 10 24'; do
+           part $p; partclone.chkimg -s got -L log >said 2>&1 || {{ cat said; exit 1; }}
+           rm -f back; truncate -s $(stat -c %s want) back; partclone.restore -s got -O back -C -L log >said 2>&1 || {{ cat said; exit 1; }}
+           cmp want back
+         done
+         for p in 'saved 3 34 2' 'saved 7 48 3' 'direct 7 48 3'; do part $p; cmp want got; done
+         . saved/swappt-sda3.info; test \"$LABEL\" = pages; test \"$UUID\" = \"$(blkid -p -o value -s UUID p3)\"
+         truncate -s 64M new.img; grep -v ^last-lba: saved/sda-pt.sf | sfdisk -q new.img
+         sfdisk -d new.img | sed 's,new.img,X,g' >made; sfdisk -d disk.img | sed 's,disk.img,X,g' >was; diff was made",
+        dir.path().display()
+    ));
+    rescue(dir.path(), &["import", "saved", ".", "--name", "again"], 0);
+    shell(&format!(
+        "cd {}; zstd -qdc again.img.zst | cmp - restored",
+        dir.path().display()
+    ));
+}
+
+#[test]
+fn a_disk_with_an_mbr_and_logical_partitions_is_a_directory_for_clonezilla() {
+    let dir = TempDir::new().unwrap();
+    shell(&format!(
+        "cd {}; truncate -s 40M disk.img
+         printf 'label: dos\\n2048,16384,83,*\\n,,5\\n,16384,83\\n,16384,7\\n' | sfdisk -q disk.img
+         mkdir tree; head -c 3M /dev/urandom >tree/file; truncate -s 8M p1; mke2fs -q -t ext4 -d tree p1
+         dd if=p1 of=disk.img bs=1M seek=1 conv=notrunc status=none",
+        dir.path().display()
+    ));
+    let words = ["export", "disk.img", "saved", "--format", "clonezilla"];
+    let said = rescue(dir.path(), &words, 0);
+    assert!(said.contains("read back and equal"), "{said}");
+    shell(&format!(
+        "cd {}; test \"$(cat saved/parts)\" = 'sda1 sda5 sda6'
+         cat saved/sda1.ext4-ptcl-img.zst.aa | zstd -qdc >got; partclone.chkimg -s got -L log >/dev/null 2>&1
+         truncate -s 40M new.img; sfdisk -q new.img <saved/sda-pt.sf
+         sfdisk -d new.img | sed 's,new.img,X,g' >made; sfdisk -d disk.img | sed 's,disk.img,X,g' >was; diff was made",
+        dir.path().display()
+    ));
+}
+
+#[test]
+fn what_clonezilla_cannot_hold_is_refused_and_nothing_is_left_behind() {
+    let dir = TempDir::new().unwrap();
+    small_disk(&dir);
+    let words = ["export", "disk.img", "saved", "--format", "clonezilla"];
+    let said = rescue(dir.path(), &words, 3);
+    assert!(
+        said.contains("partition table") && said.contains("raw"),
+        "{said}"
+    );
+    fs::create_dir(dir.path().join("there")).unwrap();
+    let words = ["export", "disk.img", "there", "--format", "clonezilla"];
+    let said = rescue(dir.path(), &words, 3);
+    assert!(said.contains("is there already"), "{said}");
+    assert!(!dir.path().join("saved.unfinished").exists());
+}

@@ -10,6 +10,8 @@ use disk::geometry::Geometry;
 use disk::source::BlockSource;
 use foreign::write::{Kind, Out, Writer};
 
+mod directory;
+
 use super::Job;
 use super::buffer::Buffer;
 use super::compare::Compare;
@@ -24,7 +26,7 @@ use crate::event::Step;
 use crate::host::HostError;
 use crate::new_file;
 use crate::report::{Report, Verified};
-use crate::request::{Action, Verification};
+use crate::request::{Action, Format, Verification};
 
 const LEAF: u64 = 64 << 10;
 
@@ -42,8 +44,12 @@ impl Job<'_> {
         };
         let permit = self.permits.first();
         let permit = permit.ok_or_else(|| Stop::Bug("this may write no file".into()))?;
+        let kind = match format {
+            Format::File(kind) => *kind,
+            Format::Clonezilla => return self.export_directory(permit, meter, report),
+        };
         let file = new_file::create(permit).map_err(fault)?;
-        let ended = self.exported(format.0, &file, meter, report);
+        let ended = self.exported(kind, &file, meter, report);
         match ended {
             Ok(()) => new_file::publish(permit, file).map_err(fault),
             Err(stop) => {
@@ -107,14 +113,14 @@ impl Job<'_> {
     }
 
     /// Everything but the end of the file.
-    fn fill(
+    fn fill<P: Put>(
         &self,
         fetch: &dyn Fetch,
-        mut writer: Writer,
+        mut writer: P,
         copied: &mut Copied,
         meter: &mut Meter<'_>,
         report: &mut Report,
-    ) -> Result<Writer, Stop> {
+    ) -> Result<P, Stop> {
         let wanted = &self.plan.used;
         meter.begin(Step::Copy, wanted.total_bytes(), 0);
         let verification = self.plan.request.options.verification;
@@ -178,12 +184,23 @@ impl Job<'_> {
                 opened.source
             }
         };
+        self.compare_export(fetch, &*written, copied, meter, report)
+    }
+
+    fn compare_export(
+        &self,
+        fetch: &dyn Fetch,
+        written: &dyn BlockSource,
+        copied: &Copied,
+        meter: &mut Meter<'_>,
+        report: &Report,
+    ) -> Result<Verified, Stop> {
         meter.begin(Step::Verify, copied.written.total_bytes(), 0);
         let read = meter.read_bytes;
         let compare = Compare {
             expected: fetch,
             patches: &[],
-            actual: &FromDisk::new(&*written, self.cancel),
+            actual: &FromDisk::new(written, self.cancel),
             wanted: &copied.written,
             left_out: &report.unreadable,
             digests: Some(&copied.digests),
@@ -214,6 +231,17 @@ impl Job<'_> {
     }
 }
 
+/// Takes the parts of a disk, ascending.
+trait Put: Send {
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Put for Writer {
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        Writer::put(self, offset, bytes)
+    }
+}
+
 struct Copied {
     written: ExtentMap,
     digests: Digests,
@@ -221,7 +249,7 @@ struct Copied {
 
 impl Copied {
     /// Bytes that went to the writer.
-    fn put(&mut self, slot: &Slot, writer: &mut Writer) -> io::Result<u64> {
+    fn put(&mut self, slot: &Slot, writer: &mut impl Put) -> io::Result<u64> {
         let Some(left) = &slot.left else {
             return Ok(0);
         };

@@ -107,7 +107,7 @@ impl Job<'_> {
     }
 
     /// As the plan saw the source, or as its image shows it.
-    fn source_layout(&self, lost: &ExtentMap) -> Result<Layout, Stop> {
+    pub(super) fn source_layout(&self, lost: &ExtentMap) -> Result<Layout, Stop> {
         if let Some(disk) = &self.plan.source {
             return disk.layout.clone().map_err(Stop::Fault);
         }

@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use disk::geometry::Geometry;
+use disk::layout::Layout;
 use disk::size::Size;
+use disk::source::BlockSource;
+use foreign::write::{Kind, clonezilla};
 
 use super::find::{Survey, used};
+use super::imaging::estimate;
 use super::refusal::Refusal;
 use super::{NewFile, Plan, show};
 use crate::host::Disk;
@@ -21,20 +25,22 @@ pub fn plan(
     survey: &mut Survey<'_>,
 ) -> Option<Plan> {
     let mut plan = Plan::of(request);
-    let geometry = source(from, &mut plan, survey);
+    let source = source(from, format, &mut plan, survey);
     let path = survey.host.full_path(file);
     is_new(&path, survey);
-    let geometry = geometry?;
-    if let Some(text) = format.0.refuses(geometry) {
-        survey.refuse(Refusal::Other { text });
+    let (geometry, needs_bytes) = source?;
+    if let Format::File(kind) = format {
+        if let Some(text) = kind.refuses(geometry) {
+            survey.refuse(Refusal::Other { text });
+        }
+        if geometry.logical_sector != 512 && kind != Kind::Vhdx {
+            survey.warnings.push(format!(
+                "the disk counts in sectors of {} bytes, which a {format} image does not tell: who opens it must be told",
+                geometry.logical_sector
+            ));
+        }
     }
-    if geometry.logical_sector != 512 && format.0 != foreign::write::Kind::Vhdx {
-        survey.warnings.push(format!(
-            "the disk counts in sectors of {} bytes, which a {format} image does not tell: who opens it must be told",
-            geometry.logical_sector
-        ));
-    }
-    room(&path, &plan, survey);
+    room(&path, needs_bytes, &plan, survey);
     plan.lines.insert(
         0,
         format!(
@@ -43,8 +49,14 @@ pub fn plan(
             Size(geometry.size_bytes)
         ),
     );
-    plan.lines
-        .push(format!("destination: {}, a new file", path.display()));
+    plan.lines.push(match format {
+        Format::File(_) => format!("destination: {}, a new file", path.display()),
+        Format::Clonezilla => format!(
+            "destination: {}, a new directory, about {}",
+            path.display(),
+            Size(needs_bytes)
+        ),
+    });
     plan.targets = vec![Target::NewFile {
         path: path.clone(),
         size_bytes: geometry.size_bytes,
@@ -56,7 +68,13 @@ pub fn plan(
     Some(plan)
 }
 
-fn source(from: &Origin, plan: &mut Plan, survey: &mut Survey<'_>) -> Option<Geometry> {
+/// How large the disk is, and what the export will take.
+fn source(
+    from: &Origin,
+    format: Format,
+    plan: &mut Plan,
+    survey: &mut Survey<'_>,
+) -> Option<(Geometry, u64)> {
     match from {
         Origin::Image(place) => {
             let opened = survey.image(place)?;
@@ -65,20 +83,59 @@ fn source(from: &Origin, plan: &mut Plan, survey: &mut Survey<'_>) -> Option<Geo
                 plan.used_bytes = plan.used_bytes.min(manifest.used_bytes);
             }
             plan.lines.extend(opened.lines());
+            let geometry = opened.reader.head().geometry;
+            let mut needs = plan.used_bytes;
+            if format == Format::Clonezilla {
+                let layout = survey.layout(&opened.reader);
+                let layout = layout.map_err(|error| error.to_string());
+                needs = directory(&opened.reader, &layout, plan, survey);
+            }
             plan.image = Some(opened.facts);
-            Some(opened.reader.head().geometry)
+            Some((geometry, needs))
         }
         Origin::Disk(name) => {
             let liveness = plan.request.options.liveness;
-            let (disk, _) = survey.at_rest(name, liveness)?;
+            let (disk, source) = survey.at_rest(name, liveness)?;
             survey.tell_content(&disk);
             plan.wanting(used(&disk, plan.request.options.coverage));
             plan.lines.extend(show::disk("source", &disk));
+            let mut needs = plan.used_bytes;
+            if format == Format::Clonezilla {
+                needs = directory(&*source, &disk.layout, plan, survey);
+            }
             let geometry = disk.geometry;
             plan.source = Some(*disk);
-            Some(geometry)
+            Some((geometry, needs))
         }
     }
+}
+
+/// Takes into the plan what a directory of Clonezilla holds; about how much that will be.
+fn directory(
+    source: &dyn BlockSource,
+    layout: &Result<Layout, String>,
+    plan: &mut Plan,
+    survey: &mut Survey<'_>,
+) -> u64 {
+    let geometry = source.geometry();
+    let refused = match layout {
+        Ok(layout) => clonezilla::refuses(geometry, layout),
+        Err(text) => Some(format!(
+            "what is on the disk cannot be told ({text}): a Clonezilla directory holds its partitions; choose another \
+             format, raw for example"
+        )),
+    };
+    if let Some(text) = refused {
+        survey.refuse(Refusal::Other { text });
+        return 0;
+    }
+    let Ok(layout) = layout else { return 0 };
+    let left = clonezilla::left_out(layout);
+    survey.warnings.extend(left.map(str::to_owned));
+    let held = plan.used.intersection(&clonezilla::holds(geometry, layout));
+    plan.used_bytes = held.total_bytes().min(plan.used_bytes);
+    plan.used = held;
+    estimate(source, &plan.used, plan.request.options.level)
 }
 
 /// What is there is never written over.
@@ -95,7 +152,7 @@ fn is_new(path: &Path, survey: &mut Survey<'_>) {
     }
 }
 
-fn room(path: &Path, plan: &Plan, survey: &mut Survey<'_>) {
+fn room(path: &Path, needs_bytes: u64, plan: &Plan, survey: &mut Survey<'_>) {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let place = match survey
         .host
@@ -122,11 +179,11 @@ fn room(path: &Path, plan: &Plan, survey: &mut Survey<'_>) {
             place: path.display().to_string(),
         });
     }
-    if let Some(free) = place.free_bytes.filter(|free| *free < plan.used_bytes) {
+    if let Some(free) = place.free_bytes.filter(|free| *free < needs_bytes) {
         survey.refuse(Refusal::NoRoom {
             store: parent.display().to_string(),
             free_bytes: free,
-            needs_bytes: plan.used_bytes,
+            needs_bytes,
         });
     }
 }

@@ -212,7 +212,7 @@ fn there_already(
 }
 
 /// What the image will need, from samples that lie evenly over what is used.
-fn estimate(source: &dyn BlockSource, used: &ExtentMap, level: i32) -> u64 {
+pub fn estimate(source: &dyn BlockSource, used: &ExtentMap, level: i32) -> u64 {
     let total = used.total_bytes();
     if let Some(packed) = source.packed_bytes() {
         // Samples would cost unpacking all of it. No other program packs much more tightly than this.

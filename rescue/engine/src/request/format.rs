@@ -3,17 +3,36 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// `raw`, `qcow2`, `vhdx`, `vmdk`.
+use foreign::write::Kind;
+
+/// `raw`, `qcow2`, `vhdx`, `vmdk`, `clonezilla`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Format(pub foreign::write::Kind);
+pub enum Format {
+    File(Kind),
+    /// A directory.
+    Clonezilla,
+}
+
+impl Format {
+    fn all() -> impl Iterator<Item = Format> {
+        let files = Kind::ALL.into_iter().map(Format::File);
+        files.chain([Format::Clonezilla])
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Format::File(kind) => kind.name(),
+            Format::Clonezilla => "clonezilla",
+        }
+    }
+}
 
 impl FromStr for Format {
     type Err = String;
     fn from_str(text: &str) -> Result<Format, String> {
-        let all = foreign::write::Kind::ALL;
-        let found = all.into_iter().find(|kind| kind.name() == text);
-        found.map(Format).ok_or_else(|| {
-            let names: Vec<&str> = all.iter().map(|kind| kind.name()).collect();
+        let found = Format::all().find(|format| format.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Format::all().map(Format::name).collect();
             format!("'{text}' is no format; write one of {}", names.join(", "))
         })
     }
@@ -21,6 +40,6 @@ impl FromStr for Format {
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name())
+        f.write_str(self.name())
     }
 }
