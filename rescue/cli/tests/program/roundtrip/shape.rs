@@ -86,7 +86,7 @@ impl Shape {
         self.make(at);
         self.with_disks(at, |source, back| {
             let said = expect(at, &["image", source, ".", "--name", "pc"], 0);
-            assert!(!said.contains("whole"), "{}: {said}", self.mkfs);
+            assert!(!said.contains("taken whole"), "{}: {said}", self.mkfs);
             expect(at, &["check", "pc.img.zst"], 0);
             let said = expect(at, &["restore", "pc.img.zst", back], 3);
             let word = said.rsplit("--approve ").next().unwrap().trim();
