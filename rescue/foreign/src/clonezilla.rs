@@ -129,12 +129,8 @@ fn stream(
     let header = Header::read(&mut content);
     let header =
         header.map_err(|why| unsupported(format!("whose {first} cannot be read: {why}")))?;
-    if header.as_ref().is_some_and(|header| header.is_first) {
-        notes.push(format!(
-            "{} is in version 1 of partclone's format, whose checksums tell next to nothing of damage",
-            partition.name
-        ));
-    }
+    let blind = header.as_ref().and_then(Header::blind);
+    notes.extend(blind.map(|why| format!("{} {why}", partition.name)));
     Ok(Some(match header {
         Some(header) => {
             let parts = files;

@@ -15,6 +15,9 @@ const MAGIC: &[u8] = b"partclone-image\0";
 const HEADER: usize = 110;
 /// Of the bitmap: 2 TiB of blocks of 4 KiB.
 const BITMAP_LIMIT: u64 = 64 << 20;
+/// Of a checksum: XXH128.
+const SUM_LIMIT: u64 = 16;
+const CRC32: u16 = 0x20;
 /// Of the blocks that share a checksum.
 const GROUP_LIMIT: u64 = 16 << 20;
 /// Most places that are remembered as damaged.
@@ -23,7 +26,7 @@ const DAMAGED_LIMIT: usize = 10_000;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
     /// Of version 1, whose checksums tell nearly nothing.
-    pub is_first: bool,
+    is_first: bool,
     device_bytes: u64,
     blocks: u64,
     block_bytes: u64,
@@ -31,6 +34,8 @@ pub struct Header {
     sum_bytes: u64,
     blocks_per_sum: u64,
     reseed: bool,
+    /// Checksums that are passed over: of a kind that is not computed here.
+    is_unchecked: bool,
 }
 
 impl Header {
@@ -54,7 +59,9 @@ impl Header {
         let sound = header.block_bytes > 0
             && whole.is_some()
             && group.is_some_and(|bytes| bytes <= GROUP_LIMIT)
-            && (header.sum_bytes == 0 || header.sum_bytes == 4 && header.blocks_per_sum > 0);
+            && (header.sum_bytes == 0
+                || header.sum_bytes <= SUM_LIMIT && header.blocks_per_sum > 0)
+            && (header.is_unchecked || matches!(header.sum_bytes, 0 | 4));
         if !sound {
             return Err("its header says what cannot be; use another copy of it".into());
         }
@@ -62,6 +69,20 @@ impl Header {
             return Err("it has more blocks than are read here; restore it with partclone and image the disk".into());
         }
         Ok(Some(header))
+    }
+
+    /// Why damage in it is not seen.
+    pub fn blind(&self) -> Option<&'static str> {
+        match (self.is_first, self.is_unchecked, self.sum_bytes) {
+            (true, _, _) => Some(
+                "is in version 1 of partclone's format, whose checksums tell next to nothing of damage",
+            ),
+            (_, true, _) => Some(
+                "has checksums (XXH64 or XXH128) that are not compared here: damage in it is not seen",
+            ),
+            (_, _, 0) => Some("has no checksums: damage in it is not seen"),
+            _ => None,
+        }
     }
 
     /// Of the device.
@@ -91,6 +112,7 @@ impl Header {
             },
             blocks_per_sum: fields.u32(100)?.into(),
             reseed: fields.u8(104)? != 0,
+            is_unchecked: !matches!(fields.u16(96)?, 0 | CRC32),
         })
     }
 }
@@ -211,6 +233,10 @@ impl Expanded {
 impl Expanded {
     /// Reads the checksum behind a group.
     fn is_good(&mut self) -> io::Result<bool> {
+        if self.header.is_unchecked {
+            let mut sum = vec![0; usize::try_from(self.header.sum_bytes).unwrap_or(0)];
+            return self.stream.read_exact(&mut sum).map(|()| true);
+        }
         let mut sum = [0; 4];
         self.stream.read_exact(&mut sum)?;
         if self.header.reseed {

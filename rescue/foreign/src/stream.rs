@@ -46,7 +46,7 @@ struct State {
     /// Number of the first block that is kept.
     first: u64,
     kept: VecDeque<Vec<u8>>,
-    /// Number of the block where the stream breaks off, and why.
+    /// Where the stream breaks off, and why.
     broken: Option<(u64, String)>,
 }
 
@@ -75,7 +75,8 @@ impl<B: Begin> Stream<B> {
 
     /// Goes on until the block is kept; false where the stream breaks off before.
     fn reach(&self, state: &mut State, number: u64) -> bool {
-        if matches!(state.broken, Some((broken, _)) if number >= broken) {
+        let is_behind = |state: &State, number: u64| matches!(state.broken, Some((broken, _)) if number * BLOCK as u64 >= broken);
+        if is_behind(state, number) {
             return false;
         }
         if number < state.first || state.content.is_none() {
@@ -91,13 +92,21 @@ impl<B: Begin> Stream<B> {
         }
         while state.first + state.kept.len() as u64 <= number {
             let next = state.first + state.kept.len() as u64;
+            if is_behind(state, next) {
+                return false;
+            }
             let len = self.size_bytes.saturating_sub(next * BLOCK as u64);
             let len = usize::try_from(len).unwrap_or(usize::MAX).min(BLOCK);
             let mut block = vec![0; len];
             let content = state.content.as_mut().expect("it was begun");
-            if let Err(error) = content.read_exact(&mut block) {
-                state.broken = Some((next, error.to_string()));
-                return false;
+            let (filled, error) = fill(content, &mut block);
+            if let Some(error) = error {
+                // What came before stays.
+                let at = next * BLOCK as u64 + filled as u64;
+                state.broken = Some((at, error.to_string()));
+                if filled == 0 {
+                    return false;
+                }
             }
             state.kept.push_back(block);
             if state.kept.len() > KEPT {
@@ -107,6 +116,20 @@ impl<B: Begin> Stream<B> {
         }
         true
     }
+}
+
+/// How much came, and why no more did.
+fn fill(content: &mut dyn Read, block: &mut [u8]) -> (usize, Option<io::Error>) {
+    let mut filled = 0;
+    while filled < block.len() {
+        match content.read(&mut block[filled..]) {
+            Ok(0) => return (filled, Some(io::ErrorKind::UnexpectedEof.into())),
+            Ok(len) => filled += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (filled, Some(error)),
+        }
+    }
+    (filled, None)
 }
 
 impl<B: Begin> BlockSource for Stream<B> {
@@ -126,9 +149,14 @@ impl<B: Begin> BlockSource for Stream<B> {
         let mut rest = buf;
         for part in asked.split_at_multiples(BLOCK as u64) {
             let number = part.start() / BLOCK as u64;
-            if !self.reach(&mut state, number) {
-                let why = state.broken.as_ref().map_or("", |(_, why)| why);
-                return Err(self.begin.broken(part, why));
+            let reached = self.reach(&mut state, number);
+            if let Some((broken, why)) = &state.broken
+                && let Some(lost) = Extent::between(part.start().max(*broken), part.end())
+            {
+                return Err(self.begin.broken(lost, why));
+            }
+            if !reached {
+                return Err(self.begin.broken(part, "it gives nothing"));
             }
             let nth = usize::try_from(number - state.first).expect("a few blocks are kept");
             let from = usize::try_from(part.start() % BLOCK as u64).expect("a block is small");

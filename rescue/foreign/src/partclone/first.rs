@@ -23,6 +23,7 @@ pub fn header(fields: Fields<'_>, stream: &mut dyn Read) -> Option<Header> {
         sum_bytes: 4,
         blocks_per_sum: 1,
         reseed: false,
+        is_unchecked: false,
     })
 }
 

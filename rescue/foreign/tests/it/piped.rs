@@ -116,3 +116,75 @@ fn bent_bytes_in_a_stream_of_known_size_end_the_reading_with_a_sentence() {
         assert!(text.contains("breaks off before"), "{text}");
     }
 }
+
+/// Files in memory.
+struct Held(Vec<u8>);
+
+impl foreign::Folder for Held {
+    fn open(&self, _name: &str) -> Result<foreign::File, String> {
+        let source = disk::memory::MemorySource::new(self.0.clone());
+        Ok(std::sync::Arc::new(source))
+    }
+
+    fn names(&self) -> Result<Vec<String>, String> {
+        Ok(vec!["a".into()])
+    }
+}
+
+#[test]
+fn bent_streams_are_an_error_or_a_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    shell(&format!(
+        "cd {}; (head -c 40K /dev/urandom; head -c 300K /dev/zero; seq 20000) >raw
+         gzip -1 <raw >a.gz; xz -1 <raw >a.xz; zstd -q raw -o a.zst; zstd -q <raw >b.zst",
+        dir.path().display()
+    ));
+    let mut seed = 7u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % below as u64).unwrap()
+    };
+    let rounds = match std::env::var_os("RESCUE_TEST_ALL") {
+        Some(_) => 3000,
+        None => 150,
+    };
+    let (mut refused, mut broken) = (0, 0);
+    for name in ["a.gz", "a.xz", "a.zst", "b.zst"] {
+        let whole = std::fs::read(dir.path().join(name)).unwrap();
+        for round in 0..rounds {
+            let mut bent = whole.clone();
+            for _ in 0..=random(4) {
+                // Half of them where the structure is.
+                let at = if round % 2 == 0 {
+                    random(64)
+                } else {
+                    random(bent.len())
+                };
+                let at = if random(4) == 0 {
+                    bent.len() - 1 - at
+                } else {
+                    at
+                };
+                bent[at] = u8::try_from(random(256)).unwrap();
+            }
+            if random(5) == 0 {
+                bent.truncate(random(bent.len()));
+            }
+            match foreign::piped::open(name, &Held(bent), None) {
+                Ok(Some(opened)) => {
+                    let size = opened.source.size_bytes().min(1 << 20);
+                    let mut front = vec![0; usize::try_from(size).unwrap()];
+                    broken += usize::from(opened.source.read_at(0, &mut front).is_err());
+                }
+                Ok(None) => panic!("{name} has its name still"),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(
+        refused > rounds && broken > 0,
+        "{refused} refused, {broken} broken"
+    );
+}
