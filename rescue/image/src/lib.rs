@@ -35,6 +35,7 @@ pub mod prune;
 pub mod reader;
 pub mod retain;
 mod scan;
+pub mod seal;
 mod seek;
 pub mod shelf;
 pub mod states;

@@ -105,6 +105,22 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn overwrite(&self, name: &str, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        let file = self.find(name)?;
+        let mut bytes = lock(&file);
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let place = at
+            .checked_add(data.len())
+            .and_then(|end| bytes.get_mut(at..end));
+        let Some(place) = place else {
+            return Err(StoreError::Fault(format!(
+                "memory/{name} ends before that; look at it"
+            )));
+        };
+        place.copy_from_slice(data);
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.find(name)?;
         lock(&self.files).remove(name);

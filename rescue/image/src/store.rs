@@ -28,6 +28,14 @@ pub trait Store: Send + Sync {
         Ok(true)
     }
 
+    /// Changes bytes of a file that is there, durably. Only the keys of a sealed file are ever changed.
+    fn overwrite(&self, name: &str, _offset: u64, _data: &[u8]) -> Result<(), StoreError> {
+        Err(StoreError::Fault(format!(
+            "{}/{name} is in a store that changes no files; copy it to a disk first",
+            self.describe()
+        )))
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError>;
 
     fn list(&self) -> Result<Vec<String>, StoreError>;
@@ -76,6 +84,8 @@ pub enum StoreError {
     Taken(String),
     Full(String),
     Gone(String),
+    /// It is sealed, and nothing that was given opens it.
+    Locked(String),
     /// These bytes cannot be had; others may.
     Unreadable {
         offset: u64,
@@ -92,6 +102,7 @@ impl fmt::Display for StoreError {
             | StoreError::Taken(text)
             | StoreError::Full(text)
             | StoreError::Gone(text)
+            | StoreError::Locked(text)
             | StoreError::Unreadable { text, .. }
             | StoreError::Fault(text) => f.write_str(text),
         }

@@ -251,6 +251,11 @@ impl Store for Volumes {
         }
     }
 
+    /// In the first volume, where everything is that is ever changed.
+    fn overwrite(&self, name: &str, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        self.inner.overwrite(name, offset, data)
+    }
+
     fn is_replaceable(&self, name: &str) -> Result<bool, StoreError> {
         Ok(self.later(name)?.count == 0)
     }

@@ -169,6 +169,20 @@ impl Store for DirStore {
         sync_directory(&self.dir)
     }
 
+    fn overwrite(&self, name: &str, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(name)?;
+        let failed = |error| trouble(&path, "written", &error);
+        let file = regular(&path, OpenOptions::new().write(true))?;
+        if file.metadata().map_err(failed)?.len() < offset + data.len() as u64 {
+            return Err(StoreError::Fault(format!(
+                "{} is too short for that; check it",
+                path.display()
+            )));
+        }
+        file.write_all_at(data, offset).map_err(failed)?;
+        file.sync_data().map_err(failed)
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name)?;
         std::fs::remove_file(&path).map_err(|error| trouble(&path, "removed", &error))?;

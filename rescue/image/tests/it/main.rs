@@ -13,6 +13,7 @@ mod merge;
 mod oracle;
 mod parity;
 mod resume;
+mod sealed;
 mod second_reader;
 mod straight;
 mod tape;
