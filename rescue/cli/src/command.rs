@@ -8,10 +8,12 @@ mod disks;
 mod images;
 mod info;
 mod job;
+mod key;
 mod keys;
 mod ls;
 mod man;
 mod map;
+mod seals;
 mod simulate;
 mod verify;
 
@@ -23,10 +25,18 @@ use engine::request::{DiskName, Origin, Unlock};
 use engine::unlock::{self, Trouble};
 use serde::Serialize;
 
-use crate::words::{Command, ExportWords, ImportWords, KeyWords};
+use crate::words::{Command, ExportWords, ImportWords, KeyWords, Words};
 use crate::{Exit, Streams};
 
-pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
+/// With what opens sealed images.
+pub fn start(words: Words, streams: &mut Streams<'_>) -> Exit {
+    match seals::given(&words, streams) {
+        Ok(()) => run(words.command, streams),
+        Err((exit, sentence)) => end(exit, &sentence, streams),
+    }
+}
+
+fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
     match command {
         Command::Disks {
             files,
@@ -58,6 +68,7 @@ pub fn run(command: Command, streams: &mut Streams<'_>) -> Exit {
         Command::Reindex(w) => job::run_without_consent(w.reindex(), &w.output, streams),
         Command::Repair(w) => job::run_without_consent(w.repair(), &w.output, streams),
         Command::Prune(w) => job::run(w.request(), &w.consent, &w.output, streams),
+        Command::Key(words) => key::run(words, streams),
         Command::Info { image, output } => info::run(&image, &output, streams),
         Command::Map { source, keys } => mapped(&source, &keys, streams),
         Command::Simulate(words) => simulate::run(&words, streams),
@@ -186,7 +197,7 @@ fn json(value: &impl Serialize, exit: Exit, streams: &mut Streams<'_>) -> Exit {
 
 /// The machine this runs on.
 fn host() -> engine::linux::Linux {
-    engine::linux::Linux::default()
+    engine::linux::Linux::default().with_keyring(seals::keyring())
 }
 
 /// The one disk of this name, or the sentence that says why there is none.

@@ -57,7 +57,7 @@ pub enum Live {
 pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Exit {
     let args = std::iter::once(OsString::from("rescue")).chain(args);
     match Words::try_parse_from(args) {
-        Ok(words) => command::run(words.command, streams),
+        Ok(words) => command::start(words, streams),
         Err(error) => {
             let text = error.render();
             // Nothing is left to do when the streams are closed.

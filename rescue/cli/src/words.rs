@@ -4,6 +4,7 @@ mod boot;
 mod chain;
 mod exchange;
 mod job;
+mod key;
 mod limits;
 mod option;
 mod serve;
@@ -18,6 +19,7 @@ use engine::request::{DiskName, Origin, Place};
 pub use boot::BootWords;
 pub use exchange::{ExportWords, ImportWords};
 pub use job::{CloneWords, ImageWords, RestoreWords};
+pub use key::KeyCommand;
 pub use option::{Approval, Deep, InUse, KeyWords, Output};
 pub use simulate::SimulateWords;
 
@@ -31,6 +33,10 @@ pub use simulate::SimulateWords;
 pub struct Words {
     #[command(subcommand)]
     pub command: Command,
+    /// Opens sealed images with the passphrase that is in this file, and seals new ones with it; - is standard input.
+    /// RESCUE_PASSPHRASE in the environment does so too, and on a terminal it is asked for
+    #[arg(long, global = true, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 const EXIT_CODES: &str = "\
@@ -109,6 +115,16 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+
+    /// The passphrases of a sealed image
+    #[command(after_help = "Examples:\n  \
+        rescue key list laptop.img.zst\n  \
+        rescue key add laptop.img.zst\n  \
+        rescue key recovery laptop.img.zst\n  \
+        rescue key remove laptop.img.zst 2 --approve laptop.img.zst\n\n\
+        Keys belong to one image; a child has those that its parent had when it was made.")]
+    #[command(subcommand)]
+    Key(KeyCommand),
 
     /// Writes an image or a disk as an image of another program, a new file or directory
     #[command(after_help = "Examples:\n  \

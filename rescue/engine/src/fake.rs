@@ -17,6 +17,8 @@ pub use store::FakeStore;
 
 use crate::careful::CarefulSource;
 use crate::fake::careful::Careful;
+use image::seal::Keyring;
+
 use crate::host::{Disk, Host, HostError, OpenPlace, Protection};
 use crate::identity::Identity;
 use crate::permit::{Target, WritePermit};
@@ -258,12 +260,10 @@ impl Host for FakeHost {
             store = store.for_writing();
             self.call(Call::OpenStore(directory));
         }
+        let store: Arc<dyn image::store::Store> = Arc::new(store);
         Ok(OpenPlace {
-            free_bytes: image::store::Store::free_bytes(&store),
-            store: Box::new(store),
-            directory: None,
-            name,
             disk,
+            ..OpenPlace::new(store, Arc::new(Keyring::new(crate::random::fill)), name)
         })
     }
 

@@ -1,5 +1,7 @@
 //! The machine, as the engine sees it. The real one is in `linux`, one in memory in `fake`.
 
+mod place;
+
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,8 +10,6 @@ use std::time::Duration;
 use disk::geometry::Geometry;
 use disk::layout::Layout;
 use disk::source::{BlockSink, BlockSource};
-use image::store::Store;
-use image::volumes::Volumes;
 use serde::{Deserialize, Serialize};
 
 use crate::careful::{CarefulSource, Plain};
@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::permit::{Target, WritePermit};
 use crate::request::{DiskName, Place};
 use crate::state;
+pub use place::OpenPlace;
 
 /// A disk and what is known of it without changing anything.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -147,41 +148,6 @@ impl fmt::Display for Use {
             Use::Swap { device } => write!(f, "{} is in use as swap", device.display()),
             Use::Held { device, by } => write!(f, "{} is held by {by}", device.display()),
         }
-    }
-}
-
-/// A place where images are kept, looked at without writing.
-pub struct OpenPlace {
-    pub store: Box<dyn Store>,
-    /// Where this system shows it as long as `store` is there; `None` where it is no directory.
-    pub directory: Option<PathBuf>,
-    /// Path within the store: empty for the store's own directory.
-    pub name: String,
-    /// The disk that the store is on, where that is known.
-    pub disk: Option<Identity>,
-    pub free_bytes: Option<u64>,
-}
-
-impl OpenPlace {
-    /// What is written there is split into volumes of so many bytes.
-    #[must_use]
-    pub fn in_volumes(self, bytes: Option<u64>) -> OpenPlace {
-        match bytes {
-            Some(bytes) => OpenPlace {
-                store: Box::new(Volumes::of_at_most(self.store, bytes)),
-                ..self
-            },
-            None => self,
-        }
-    }
-}
-
-impl fmt::Debug for OpenPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenPlace")
-            .field("name", &self.name)
-            .field("disk", &self.disk)
-            .finish_non_exhaustive()
     }
 }
 

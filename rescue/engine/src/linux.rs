@@ -36,6 +36,8 @@ use disk::source::{BlockSink, BlockSource};
 
 use crate::careful::{CarefulSource, Plain};
 use crate::health::Health;
+use image::seal::Keyring;
+
 use crate::host::{Disk, Host, HostError, OpenPlace, PLACES, Protection};
 use crate::identity::Identity;
 use crate::linux::boot_medium::BootMedium;
@@ -46,6 +48,7 @@ use crate::linux::source::DirectSource;
 use crate::linux::sysfs::{SysDisk, Sysfs};
 use crate::linux::uses::Uses;
 use crate::permit::{Target, WritePermit};
+use crate::random;
 use crate::request::{DiskName, Place};
 
 /// Where Linux shows itself; a test makes its own.
@@ -79,6 +82,7 @@ pub struct Linux {
     media: BootMedium,
     /// Disks that permits of running jobs name: not to be set read-only.
     released: Arc<Mutex<Vec<Identity>>>,
+    keyring: Arc<Keyring>,
 }
 
 /// As the XDG Base Directory Specification has it.
@@ -105,8 +109,19 @@ impl Linux {
             media: BootMedium::from_command_line(&line),
             sysfs: Sysfs::at(&roots.sys, &roots.dev),
             released: Arc::default(),
+            keyring: Arc::new(Keyring::new(random::fill)),
             roots,
         }
+    }
+
+    /// What opens sealed images.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Arc<Keyring>) -> Linux {
+        Linux { keyring, ..self }
+    }
+
+    fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring)
     }
 
     fn roots(&self) -> &Roots {

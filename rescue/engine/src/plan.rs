@@ -15,6 +15,7 @@ mod opened;
 mod prepare;
 mod refusal;
 mod restore;
+mod sealed;
 mod serve;
 mod shorten;
 mod show;

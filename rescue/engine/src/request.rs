@@ -154,6 +154,8 @@ pub struct Options {
     pub parent: Ancestor,
     /// Longest file that a new image may have; it lies in as many as it needs.
     pub volume_bytes: Option<u64>,
+    /// Of a new image.
+    pub sealing: Sealing,
     /// What of its files a new image does not get.
     pub leave_out: Vec<LeaveOut>,
     pub unlock: Unlock,
@@ -190,6 +192,7 @@ impl Default for Options {
             parity: None,
             parent: Ancestor::None,
             volume_bytes: None,
+            sealing: Sealing::Open,
             leave_out: Vec::new(),
             unlock: Unlock::default(),
             limits: Box::default(),
@@ -219,6 +222,16 @@ pub enum Growth {
 pub enum Verification {
     ReadBack,
     Skip,
+}
+
+/// Who can read a new image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sealing {
+    /// Everybody; but as its parent is.
+    Open,
+    /// Whoever has the passphrase.
+    Sealed,
 }
 
 /// How much of an image is looked at.

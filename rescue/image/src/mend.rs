@@ -26,6 +26,11 @@ pub fn interim_name(name: &str) -> String {
     format!("{}.mending", file_name(name))
 }
 
+/// The file that an interim one takes the place of.
+pub(crate) fn base_of(file: &str) -> Option<String> {
+    file.strip_suffix(".mending").map(str::to_owned)
+}
+
 /// An image that is to be made whole.
 #[expect(missing_debug_implementations, reason = "a store has none")]
 pub struct Mend<'a> {

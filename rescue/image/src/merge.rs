@@ -30,6 +30,13 @@ pub fn merged_name(interim: &str) -> Option<&str> {
     interim.strip_suffix(".merging")
 }
 
+/// The file that an interim one, finished or not, takes the place of.
+pub(crate) fn base_of(file: &str) -> Option<String> {
+    let file = file.strip_suffix(".unfinished").unwrap_or(file);
+    let name = file.strip_suffix(".img.zst")?;
+    merged_name(name).map(file_name)
+}
+
 /// One image that is to be made anew.
 #[expect(missing_debug_implementations, reason = "a store has none")]
 pub struct Merge<'a> {

@@ -18,8 +18,9 @@ use zeroize::Zeroizing;
 
 use crate::digest::ImageId;
 use crate::store::{Append, ReadFile, Store, StoreError};
+use crate::{mend, merge};
 use block::{BLOCK, FileKey};
-pub use keyring::{Entropy, Keyring};
+pub use keyring::{AskFor, Entropy, Keyring, words};
 pub use keys::{Cost, DataKey, Keys, SLOTS, Slot, SlotKind};
 use keys::{FIRST_BLOCK, FRAME};
 use reading::Reading;
@@ -135,9 +136,23 @@ impl Sealed {
         }))
     }
 
+    /// What a new file is sealed with: as it was said, or as the image is that it takes the place of.
+    fn seal_for(&self, name: &str) -> Result<Option<Seal>, StoreError> {
+        if let Some(seal) = &self.seal {
+            return Ok(Some(seal.clone()));
+        }
+        let Some(base) = mend::base_of(name).or_else(|| merge::base_of(name)) else {
+            return Ok(None);
+        };
+        match self.inner.exists(&base)? {
+            true => self.seal_of(&base),
+            false => Ok(None),
+        }
+    }
+
     fn data_key(&self, name: &str, keys: &Keys) -> Result<DataKey, StoreError> {
         let title = self.title(name);
-        match self.keyring.open(keys) {
+        match self.keyring.open(keys, &title) {
             Ok(Some(key)) => Ok(key),
             Ok(None) if self.keyring.is_empty() => Err(StoreError::Locked(format!(
                 "{title} is sealed; give its passphrase: --passphrase-file FILE, or RESCUE_PASSPHRASE in the environment"
@@ -199,7 +214,7 @@ impl Store for Sealed {
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn Append>, StoreError> {
-        let Some(seal) = &self.seal else {
+        let Some(seal) = self.seal_for(name)? else {
             return self.inner.create(name);
         };
         let mut id = ImageId([0; 16]);

@@ -74,19 +74,18 @@ fn published(name: &str, number: u32, count: u32) -> String {
 
 impl Volumes {
     /// With volumes as long as `inner` takes them; it is read whatever it was written with.
-    pub fn new(inner: Box<dyn Store>) -> Volumes {
+    pub fn new(inner: impl Into<Arc<dyn Store>>) -> Volumes {
+        let inner = inner.into();
         let most_bytes = inner.file_limit();
-        Volumes {
-            inner: inner.into(),
-            most_bytes,
-        }
+        Volumes { inner, most_bytes }
     }
 
     /// With volumes of so many bytes at most.
-    pub fn of_at_most(inner: Box<dyn Store>, bytes: u64) -> Volumes {
+    pub fn of_at_most(inner: impl Into<Arc<dyn Store>>, bytes: u64) -> Volumes {
+        let inner = inner.into();
         let most_bytes = inner.file_limit().map_or(bytes, |limit| limit.min(bytes));
         Volumes {
-            inner: inner.into(),
+            inner,
             most_bytes: Some(most_bytes.max(1)),
         }
     }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::request::{Action, Ancestor, DiskName, LeaveOut, Options, Place, Request, Unlock};
+use engine::request::{
+    Action, Ancestor, DiskName, LeaveOut, Options, Place, Request, Sealing, Unlock,
+};
 
 use super::limits::LimitWords;
 use super::option::{self, Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
@@ -33,6 +35,9 @@ pub struct ImageWords {
     /// Longest file of the image: 4G, 700Mi. It lies in as many as it needs; on FAT without being asked
     #[arg(long, value_name = "SIZE", value_parser = option::size)]
     pub volume_size: Option<u64>,
+    /// Seals the image: nobody can read it without the passphrase, nor see what is in it
+    #[arg(long)]
+    pub seal: bool,
     /// Leaves out the content of files that nobody needs back: swap (page, swap and hibernation files), temp, caches,
     /// trash, all of these sets, or the files and folders that a pattern means ('*.iso', 'home/*/Downloads'). They
     /// keep their names and sizes and read as zeros; nothing is left out of a filesystem that is not clean
@@ -73,6 +78,10 @@ impl ImageWords {
                 parent: self.parent.clone(),
                 volume_bytes: self.volume_size,
                 leave_out: self.leave_out.clone(),
+                sealing: match self.seal {
+                    true => Sealing::Sealed,
+                    false => Sealing::Open,
+                },
                 coverage: self.coverage.coverage(),
                 liveness: self.live.liveness(),
                 verification: self.verification.verification(),

@@ -18,13 +18,13 @@ use super::compare::Compare;
 use super::digest::{Digest, Digests, digest};
 use super::fetch::{Fetch, Fetched, FromDisk};
 use super::from_image::FromImage;
-use super::imaging::random_id;
 use super::meter::Meter;
 use super::piece::{Piece, pieces};
 use super::pipeline::{Stages, Stop, run};
 use crate::event::Step;
 use crate::host::HostError;
 use crate::new_file;
+use crate::random;
 use crate::report::{Report, Verified};
 use crate::request::{Action, Format, Verification};
 
@@ -279,7 +279,7 @@ impl Slot {
 
 /// Of the file, its content and the disk in it.
 fn ids() -> Result<[[u8; 16]; 3], Stop> {
-    let id = || random_id().map(|id| id.0);
+    let id = || random::id().map(|id| id.0);
     let all = id().and_then(|first| Ok([first, id()?, id()?]));
     all.map_err(Stop::Fault)
 }

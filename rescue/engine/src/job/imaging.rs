@@ -2,11 +2,12 @@
 
 use disk::extent::{Extent, ExtentMap};
 use disk::source::BlockSource;
-use image::digest::{Digest, ImageId};
+use image::digest::Digest;
 use image::error::ImageError;
 use image::head::{Head, Order};
 use image::manifest::Manifest;
 use image::reader::Reader;
+use image::seal::Seal;
 use image::store::Store;
 use image::writer::Writer;
 use image::{file_name, unfinished_name};
@@ -27,11 +28,13 @@ use super::trouble::Trouble;
 use crate::clock;
 use crate::event::Step;
 use crate::health::Health;
-use crate::host::Disk;
+use crate::host::{Disk, OpenPlace};
 use crate::map::Status;
 use crate::plan::unfinished;
+use crate::random;
 use crate::report::{Report, Verified};
-use crate::request::{Action, Coverage, Place, Verification};
+use crate::request::{Action, Coverage, Place, Sealing, Verification};
+use crate::sealing;
 
 impl Job<'_> {
     /// A disk into a store.
@@ -49,6 +52,8 @@ impl Job<'_> {
             .open_place(store, self.permits.first())
             .map_err(|error| Stop::Fault(error.0))?
             .in_volumes(self.plan.request.options.volume_bytes);
+        let seal = self.seal(&place)?;
+        let place = place.sealing(seal);
         self.see_store();
         let started = clock::now();
         let parent = self.parent(&*place.store)?;
@@ -155,7 +160,7 @@ impl Job<'_> {
         source: &dyn BlockSource,
         parent: Option<&'s Reader>,
     ) -> Result<(Writer<'s>, Known), Stop> {
-        let id = random_id().map_err(Stop::Fault)?;
+        let id = random::id().map_err(Stop::Fault)?;
         let geometry = source.geometry();
         let unfinished = unfinished_name(name);
         let begun = self.fingerprint_of_begun(store, &unfinished, disk, source);
@@ -205,6 +210,20 @@ impl Job<'_> {
         is_begun
             .is_ok_and(|is| is)
             .then(|| reader.head().fingerprint)
+    }
+
+    /// As the parent is, or with the passphrase that was given.
+    fn seal(&self, place: &OpenPlace) -> Result<Option<Seal>, Stop> {
+        if let Some(parent) = &self.plan.parent {
+            let seal = place.seal_of(&file_name(parent));
+            return seal.map_err(|error| Stop::Fault(error.to_string()));
+        }
+        match self.plan.request.options.sealing {
+            Sealing::Open => Ok(None),
+            Sealing::Sealed => sealing::new_seal(place.keyring())
+                .map(Some)
+                .map_err(Stop::Fault),
+        }
     }
 
     fn parent(&self, store: &dyn Store) -> Result<Option<Reader>, Stop> {
@@ -297,16 +316,6 @@ impl Job<'_> {
 
 fn told(health: Option<Health>) -> Option<serde_json::Value> {
     health.and_then(|health| serde_json::to_value(health).ok())
-}
-
-pub fn random_id() -> Result<ImageId, String> {
-    use std::io::Read;
-    let mut id = [0; 16];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut id));
-    read.map_err(|error| {
-        format!("/dev/urandom cannot be read: {error}; mount /dev and repeat the command")
-    })?;
-    Ok(ImageId(id))
 }
 
 fn fault(error: ImageError) -> Stop {

@@ -6,10 +6,10 @@ use image::prune::{self, Step as Planned};
 use image::reader::Reader;
 
 use super::Job;
-use super::imaging::random_id;
 use super::meter::Meter;
 use super::pipeline::Stop;
 use crate::event::Step;
+use crate::random;
 use crate::report::{Report, Verified};
 use crate::request::Action;
 
@@ -38,7 +38,7 @@ impl Job<'_> {
         let done = prune::carry_out(
             store,
             &self.plan.steps,
-            || random_id().map_err(ImageError::Codec),
+            || random::id().map_err(ImageError::Codec),
             |step: &Planned| {
                 begun.push(step.to_string());
                 meter.borrow().note(&step.to_string());

@@ -47,12 +47,12 @@ pub fn open(
         Some(mounted) => store.keeping(Arc::new(mounted)),
         None => store,
     };
+    let store: Arc<dyn Store> = Arc::new(store);
+    let store: Arc<dyn Store> = Arc::new(Volumes::new(store));
     Ok(OpenPlace {
-        free_bytes: store.free_bytes(),
-        store: Box::new(Volumes::new(Box::new(store))),
         directory: Some(dir),
-        name,
         disk,
+        ..OpenPlace::new(store, linux.keyring(), name)
     })
 }
 

@@ -12,7 +12,7 @@ use image::{file_name, unfinished_name};
 use super::find::{Survey, used};
 use super::refusal::Refusal;
 use super::unfinished::is_begun;
-use super::{Plan, StoreFacts, absent, ancestor, leave_out, show};
+use super::{Plan, StoreFacts, absent, ancestor, leave_out, sealed, show};
 use crate::host::{Disk, OpenPlace};
 use crate::mapfile::{Ends, Subject};
 use crate::permit::Target;
@@ -48,7 +48,7 @@ pub fn plan(
     let mut facts = StoreFacts {
         title: place.store.describe(),
         free_bytes: place.free_bytes.or_else(|| place.store.free_bytes()),
-        disk: place.disk,
+        disk: place.disk.clone(),
         needed_bytes: estimate(&*opened, &read, request.options.level),
     };
     if is_good_name {
@@ -67,6 +67,7 @@ pub fn plan(
     plan.lines.extend(written_to(&facts, name, &*place.store));
     let parent = &request.options.parent;
     ancestor::settle(parent, &*place.store, name, &disk, &mut plan, survey);
+    sealed::settle(&place, name, &mut plan, survey);
     // Where it is mounted tells a person nothing.
     let on = facts.disk.as_ref();
     plan.lines.extend(on.map(|disk| format!("  on {disk}")));

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     Action, Ancestor, Coverage, Depth, Growth, Listen, Liveness, Options, Place, Remedy, Request,
-    Verification, Writes,
+    Sealing, Verification, Writes,
 };
 
 impl fmt::Display for Request {
@@ -161,6 +161,9 @@ impl fmt::Display for Options {
         }
         if self.parent != Ancestor::None {
             write!(f, " --parent {}", quoted(&self.parent))?;
+        }
+        if self.sealing == Sealing::Sealed {
+            f.write_str(" --seal")?;
         }
         for word in &self.leave_out {
             write!(f, " --leave-out {}", quoted(word))?;

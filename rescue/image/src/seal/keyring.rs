@@ -11,9 +11,16 @@ use crate::seal::keys::{DataKey, Keys, Slot, SlotKind};
 /// Random bytes, from the system.
 pub type Entropy = fn(&mut [u8]) -> Result<(), String>;
 
+/// Asks a person for the passphrase of what is named; `None` when he has none.
+pub type AskFor = fn(&str) -> Option<Zeroizing<Vec<u8>>>;
+
+/// Wrong answers to one question.
+const TRIES: u32 = 3;
+
 /// Grows only; everybody who opens images shares it.
 pub struct Keyring {
     entropy: Entropy,
+    ask: Option<AskFor>,
     held: Mutex<Held>,
 }
 
@@ -23,6 +30,8 @@ struct Held {
     known: Vec<DataKey>,
     /// The slots that a secret does not open, by its place in the list.
     refused: BTreeSet<(usize, Vec<u8>)>,
+    /// A person who has no passphrase is not asked again.
+    declined: bool,
 }
 
 impl fmt::Debug for Keyring {
@@ -35,7 +44,17 @@ impl Keyring {
     pub fn new(entropy: Entropy) -> Keyring {
         Keyring {
             entropy,
+            ask: None,
             held: Mutex::default(),
+        }
+    }
+
+    /// One that asks where nothing opens.
+    #[must_use]
+    pub fn asking(self, ask: AskFor) -> Keyring {
+        Keyring {
+            ask: Some(ask),
+            ..self
         }
     }
 
@@ -66,9 +85,27 @@ impl Keyring {
         self.held().known.push(key.clone());
     }
 
-    /// What opens a sealed file. `None` where nothing that was given does.
-    pub fn open(&self, keys: &Keys) -> Result<Option<DataKey>, String> {
+    /// What opens a sealed file. `None` where nothing that was given does, and nobody gives more.
+    pub fn open(&self, keys: &Keys, title: &str) -> Result<Option<DataKey>, String> {
         let mut held = self.held();
+        let mut found = held.open(keys)?;
+        for _ in 0..TRIES {
+            let Some(ask) = self.ask.filter(|_| found.is_none() && !held.declined) else {
+                break;
+            };
+            match ask(title) {
+                Some(secret) => held.secrets.push(secret),
+                None => held.declined = true,
+            }
+            found = held.open(keys)?;
+        }
+        Ok(found)
+    }
+}
+
+impl Held {
+    fn open(&mut self, keys: &Keys) -> Result<Option<DataKey>, String> {
+        let held = self;
         if let Some(known) = held.known.iter().find(|key| keys.is_for(key)) {
             return Ok(Some(known.clone()));
         }

@@ -1,0 +1,39 @@
+//! Planning who can read a new image.
+
+use image::{file_name, unfinished_name};
+
+use super::Plan;
+use super::find::Survey;
+use super::refusal::Refusal;
+use crate::host::OpenPlace;
+use crate::request::Sealing;
+use crate::sealing::NO_PASSPHRASE;
+
+/// Settles whether the image is sealed, and says so.
+pub fn settle(place: &OpenPlace, name: &str, plan: &mut Plan, survey: &mut Survey<'_>) {
+    let asked = plan.request.options.sealing == Sealing::Sealed;
+    let unfinished = unfinished_name(name);
+    let is_begun = place.store.exists(&unfinished).unwrap_or(false);
+    let mut refuse = |text: String| survey.refuse(Refusal::Other { text });
+    if is_begun && asked && !place.is_sealed(&unfinished) {
+        return refuse(format!(
+            "{unfinished} was begun without --seal; leave that out too, or choose another name"
+        ));
+    }
+    let said = match &plan.parent {
+        Some(parent) if place.is_sealed(&file_name(parent)) => {
+            "sealed: as its parent is, by the same passphrases"
+        }
+        Some(parent) if asked => {
+            return refuse(format!(
+                "{} is not sealed, and what a sealed image leaves to it everybody can read; leave out --parent or --seal",
+                file_name(parent)
+            ));
+        }
+        _ if is_begun && place.is_sealed(&unfinished) => "sealed: it was begun so",
+        _ if asked && place.keyring().is_empty() => return refuse(NO_PASSPHRASE.into()),
+        _ if asked => "sealed: without the passphrase nobody can read it, nor can this program",
+        _ => return,
+    };
+    plan.lines.push(said.to_owned());
+}
