@@ -9,7 +9,7 @@ use crate::manifest::{DiskStory, Manifest, Parent};
 use crate::merge;
 use crate::reader::Reader;
 use crate::retain;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 pub use order::{Placed, ordered};
 
@@ -105,6 +105,11 @@ impl Shelved {
         self.stage == Stage::Finished && self.label.is_ok() && !self.orphan
     }
 
+    /// Nobody has given what opens it.
+    pub fn is_locked(&self) -> bool {
+        matches!(self.label, Err(ImageError::Store(StoreError::Locked(_))))
+    }
+
     /// When, in RFC 3339.
     pub fn made(&self) -> Option<&str> {
         self.label.as_ref().ok().and_then(retain::made)
@@ -114,6 +119,9 @@ impl Shelved {
     pub fn trouble(&self) -> Option<String> {
         let label = match &self.label {
             Ok(label) => label,
+            Err(ImageError::Store(StoreError::Locked(_))) => {
+                return Some("sealed; its passphrase opens it".to_owned());
+            }
             Err(error) => return Some(error.to_string()),
         };
         match self.stage {

@@ -61,7 +61,7 @@ fn tree(all: &[Shelved]) -> String {
         let one = &all[placed.nth];
         if placed.is_first {
             let heading = one.label.as_ref().map(|label| machine(&label.disk));
-            let heading = heading.unwrap_or_else(|_| "not to be read".into());
+            let heading = heading.unwrap_or_else(|_| "of an unknown disk".into());
             let _ = writeln!(text, "{heading}");
         }
         text.push_str(&line(one, placed.depth));
@@ -73,12 +73,16 @@ fn line(one: &Shelved, depth: usize) -> String {
     let kind = match one.parent {
         Some(_) => "child",
         None if one.orphan => "orphan",
+        None if one.is_locked() => "sealed",
         None => "full",
+    };
+    let size = match one.file_bytes {
+        0 => "-".to_owned(),
+        bytes => Size(bytes).to_string(),
     };
     let name = format!("{}{}", "  ".repeat(depth + 1), one.name);
     let mut text = format!(
-        "{name:<32} {kind:<6} {:>9}  {}",
-        Size(one.file_bytes).to_string(),
+        "{name:<32} {kind:<6} {size:>9}  {}",
         one.made().unwrap_or_default()
     );
     if let Some(trouble) = one.trouble() {

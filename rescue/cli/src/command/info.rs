@@ -17,9 +17,23 @@ pub fn run(image: &Place, output: &Output, streams: &mut Streams<'_>) -> Exit {
         Ok(place) => place,
         Err(error) => return super::end(Exit::Refused, &error.to_string(), streams),
     };
+    let keys = place.keys_of(&place.name).ok().flatten();
+    let sealed = keys.map(|keys| {
+        format!(
+            "sealed     yes, with {}; 'rescue key list' shows them\n",
+            match keys.slots.len() {
+                1 => "1 key".to_owned(),
+                n => format!("{n} keys"),
+            }
+        )
+    });
     let reader = match Reader::open(place.store.as_ref(), &place.name) {
         Ok(reader) => reader,
-        Err(error) => return super::end(Exit::Refused, &error.to_string(), streams),
+        Err(error) => {
+            // What everybody can see; the sentence says what is needed for more.
+            let _ = write!(streams.out, "{}", sealed.unwrap_or_default());
+            return super::end(Exit::Refused, &error.to_string(), streams);
+        }
     };
     let Some(manifest) = reader.manifest() else {
         let sentence = format!(
@@ -34,7 +48,11 @@ pub fn run(image: &Place, output: &Output, streams: &mut Streams<'_>) -> Exit {
     let parity =
         percent.map(|of| format!("parity     {of} %; 'rescue repair' makes damage good\n"));
     let parity = parity.unwrap_or_default();
-    match write!(streams.out, "{}{parity}", Story(manifest)) {
+    let mut told = manifest.clone();
+    // It is that only for who can open it.
+    told.in_disk_order &= sealed.is_none();
+    let sealed = sealed.unwrap_or_default();
+    match write!(streams.out, "{}{parity}{sealed}", Story(&told)) {
         Ok(()) => Exit::Done,
         Err(error) => super::end(
             Exit::Fault,

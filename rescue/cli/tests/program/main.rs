@@ -17,6 +17,7 @@ mod locked;
 mod made;
 mod mend;
 mod roundtrip;
+mod sealed;
 mod serve;
 mod simulate;
 mod volumes;

@@ -20,6 +20,9 @@ pub fn settle(place: &OpenPlace, name: &str, plan: &mut Plan, survey: &mut Surve
             "{unfinished} was begun without --seal; leave that out too, or choose another name"
         ));
     }
+    if is_begun && let Err(why) = place.seal_of(&unfinished) {
+        return refuse(why.to_string());
+    }
     let said = match &plan.parent {
         Some(parent) if place.is_sealed(&file_name(parent)) => {
             "sealed: as its parent is, by the same passphrases"
