@@ -162,8 +162,8 @@ fn only_an_approved_plan_issues_permits() {
 const FLOORS: &[&[&str]] = &[
     &[
         "health", "host", "permit", "map", "report", "identity", "event", "state", "mapfile",
-        "request", "files", "clock", "unlock", "limits", "journal", "careful", "passes",
-        "new_file",
+        "request", "files", "clock", "random", "sealing", "unlock", "limits", "journal", "careful",
+        "passes", "new_file",
     ],
     &[
         "plan",

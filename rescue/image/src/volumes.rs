@@ -74,15 +74,13 @@ fn published(name: &str, number: u32, count: u32) -> String {
 
 impl Volumes {
     /// With volumes as long as `inner` takes them; it is read whatever it was written with.
-    pub fn new(inner: impl Into<Arc<dyn Store>>) -> Volumes {
-        let inner = inner.into();
+    pub fn new(inner: Arc<dyn Store>) -> Volumes {
         let most_bytes = inner.file_limit();
         Volumes { inner, most_bytes }
     }
 
     /// With volumes of so many bytes at most.
-    pub fn of_at_most(inner: impl Into<Arc<dyn Store>>, bytes: u64) -> Volumes {
-        let inner = inner.into();
+    pub fn of_at_most(inner: Arc<dyn Store>, bytes: u64) -> Volumes {
         let most_bytes = inner.file_limit().map_or(bytes, |limit| limit.min(bytes));
         Volumes {
             inner,

@@ -495,7 +495,7 @@ fn in_any_order_what_has_no_block_yet_is_read_back() {
 fn in_volumes_and_with_parity_it_is_made_whole() {
     let disk = Disk::new(40, 6);
     let memory = MemoryStore::new();
-    let volumes = Volumes::of_at_most(Box::new(memory.clone()), 1_000_000);
+    let volumes = Volumes::of_at_most(Arc::new(memory.clone()), 1_000_000);
     let store = sealing(volumes);
     let mut writer = Writer::create(&store, "pc", disk.head().with_parity()).unwrap();
     writer.protect(10);

@@ -1,6 +1,7 @@
 //! Images in several volumes: the same bytes, whatever happens while they are written, and what is missing is named.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use image::memory::MemoryStore;
 use image::reader::Reader;
@@ -16,7 +17,7 @@ const UNFINISHED: &str = "pc.img.zst.unfinished";
 const BYTES: u64 = 150_000;
 
 fn volumes(store: &MemoryStore) -> Volumes {
-    Volumes::of_at_most(Box::new(store.clone()), BYTES)
+    Volumes::of_at_most(Arc::new(store.clone()), BYTES)
 }
 
 fn dice(seed: u64) -> impl FnMut(usize) -> usize {
@@ -55,7 +56,7 @@ fn volumes_in_the_order_of_their_names_are_the_file() {
         assert_eq!(*name, wanted);
         assert!(bytes.len() as u64 == BYTES || nth + 1 == count);
     }
-    let read = Volumes::new(Box::new(store.clone()));
+    let read = Volumes::new(Arc::new(store.clone()));
     assert_eq!(read.list().unwrap(), [FILE]);
     assert_eq!(read.open(FILE).unwrap().len(), all.len() as u64);
     is_the_disk(&read, &disk);
@@ -68,7 +69,7 @@ fn a_file_of_one_volume_is_as_without_volumes() {
     let disk = Disk::new(1, 4);
     let store = MemoryStore::new();
     disk.image(
-        &Volumes::of_at_most(Box::new(store.clone()), 1 << 30),
+        &Volumes::of_at_most(Arc::new(store.clone()), 1 << 30),
         "pc",
         1,
         3,
@@ -84,7 +85,7 @@ fn after_a_power_cut_at_any_moment_it_is_unfinished_or_whole_and_is_gone_on_with
     let disk = Disk::new(13, 4);
     let tape = Tape::over(BTreeMap::new());
     disk.image(
-        &Volumes::of_at_most(Box::new(tape.clone()), BYTES),
+        &Volumes::of_at_most(Arc::new(tape.clone()), BYTES),
         "pc",
         1,
         3,
@@ -125,7 +126,7 @@ fn a_missing_volume_costs_what_stands_in_it_and_is_named() {
     for (nth, name) in names.iter().enumerate().skip(1) {
         let mut left = whole.clone();
         left.remove(*name);
-        let store = Volumes::new(Box::new(store_of(left)));
+        let store = Volumes::new(Arc::new(store_of(left)));
         let file = store.open(FILE).unwrap();
         let mut byte = [0];
         let told = file.read_at(nth as u64 * BYTES, &mut byte);
@@ -160,7 +161,7 @@ fn volumes_in_each_others_place_are_never_taken_for_right() {
     let (second, third) = (swapped[&names[1]].clone(), swapped[&names[2]].clone());
     swapped.insert(names[1].clone(), third);
     swapped.insert(names[2].clone(), second);
-    let store = Volumes::new(Box::new(store_of(swapped)));
+    let store = Volumes::new(Arc::new(store_of(swapped)));
     let (content, lost) = restore(&Reader::open(&store, FILE).unwrap());
     assert!(!lost.is_empty());
     for (at, (got, wanted)) in content.iter().zip(&disk.expected()).enumerate() {
@@ -171,7 +172,7 @@ fn volumes_in_each_others_place_are_never_taken_for_right() {
 #[test]
 fn an_append_that_fails_between_two_volumes_is_taken_back() {
     let store = MemoryStore::new();
-    let split = Volumes::of_at_most(Box::new(store.clone()), 10);
+    let split = Volumes::of_at_most(Arc::new(store.clone()), 10);
     let mut file = split.create("f").unwrap();
     file.append(b"0123456").unwrap();
     // Somebody else's file has the name of the next volume.
