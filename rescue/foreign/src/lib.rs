@@ -1,4 +1,5 @@
-//! Disk images of other programs: each a disk like any other, to be read at any byte.
+//! Disk images of other programs: each a disk like any other, to be read at any byte; what is packed as one stream,
+//! cheaply only in order.
 //!
 //! Pure: files come in as [`BlockSource`]s, and what else an image consists of through a [`Folder`]. Every byte of
 //! them is hostile. A place that a damaged table does not lead to is unreadable, as a bad sector is.

@@ -62,9 +62,8 @@ pub fn settle(disk: &mut Disk, source: &dyn BlockSource, plan: &mut Plan, survey
     let size_bytes = disk.geometry.size_bytes;
     let shown = path.display().to_string();
     let map = match survey.host.read_state(path) {
-        Ok(Some(bytes)) => mapfile::read(&bytes, size_bytes).map_err(|text| Refusal::MapForeign {
-            map: shown.clone(),
-            text,
+        Ok(Some(bytes)) => mapfile::read(&bytes, size_bytes).map_err(|text| Refusal::Other {
+            text: not_its_map(&shown, disk, &text, mapfile::end(&bytes)),
         }),
         Ok(None) => Err(Refusal::Other {
             text: format!(
@@ -89,6 +88,21 @@ pub fn settle(disk: &mut Disk, source: &dyn BlockSource, plan: &mut Plan, survey
         Size(absent.untried.total_bytes())
     ));
     plan.absent = absent;
+}
+
+/// An image ends where its last finished place does, which may be before the end of its disk.
+fn not_its_map(map: &str, disk: &Disk, why: &str, end: u64) -> String {
+    let title = disk.path.display();
+    let remedy = match end > disk.geometry.size_bytes {
+        true => format!(
+            "make the image as large as its disk was ('truncate -s {end} {title}') or name its own map"
+        ),
+        false => "name the map that was written beside the image".into(),
+    };
+    format!(
+        "{map} is not the map of {title}, which has {} bytes: {why}; {remedy}",
+        disk.geometry.size_bytes
+    )
 }
 
 #[cfg(test)]

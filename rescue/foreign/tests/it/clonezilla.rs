@@ -128,45 +128,6 @@ fn a_stream_that_breaks_off_gives_what_came_before() {
 }
 
 #[test]
-fn checksums_of_another_kind_or_none_are_passed_over_and_told() {
-    let dir = tempfile::tempdir().unwrap();
-    saved(dir.path());
-    let saved = dir.path().join("saved");
-    let expected = std::fs::read(dir.path().join("expected.img")).unwrap();
-    shell(&format!(
-        "cd {}; truncate -s 24M p1; partclone.ext4 -c -a 0 -s p1 -o none -L log 2>/dev/null
-         rm saved/sda1.*; cp none saved/sda1.ext4-ptcl-img",
-        dir.path().display()
-    ));
-    let same = |word: &str| {
-        let opened = foreign::clonezilla::open(&Dir(saved.clone()), None)
-            .unwrap()
-            .unwrap();
-        assert!(opened.notes.concat().contains(word), "{:?}", opened.notes);
-        let got = read_all(&*opened.source);
-        assert_eq!(digest_of(&got), digest_of(&expected), "{word}");
-    };
-    same("sda1 has no checksums");
-    // As a build with xxHash writes it: a checksum of eight bytes behind each 64 blocks.
-    let none = std::fs::read(dir.path().join("none")).unwrap();
-    let word = |at: usize| {
-        usize::try_from(u64::from_le_bytes(none[at..at + 8].try_into().unwrap())).unwrap()
-    };
-    let block = usize::try_from(u32::from_le_bytes(none[84..88].try_into().unwrap())).unwrap();
-    let front = 110 + word(60).div_ceil(8) + 4;
-    let mut other = none[..front].to_vec();
-    other[96..104].copy_from_slice(&[0x30, 0, 8, 0, 64, 0, 0, 0]);
-    let sum = !crc32fast::hash(&other[..106]);
-    other[106..110].copy_from_slice(&sum.to_le_bytes());
-    for group in none[front..].chunks(64 * block) {
-        other.extend(group);
-        other.extend(*b"xxhash64");
-    }
-    std::fs::write(saved.join("sda1.ext4-ptcl-img"), other).unwrap();
-    same("XXH64");
-}
-
-#[test]
 fn another_directory_is_none() {
     let dir = tempfile::tempdir().unwrap();
     assert!(

@@ -1,11 +1,13 @@
-//! Partclone's format, version 1. No program of today writes it: a generator here does, and partclone restores what it
-//! made.
+//! Partclone's format where its own program of today does not write it so: version 1, which a generator here makes and
+//! partclone restores, and checksums of other kinds.
 
-use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::clonezilla::shell;
 use crate::made::{Dir, digest_of, read_all};
 use disk::source::ReadError;
+use foreign::Opened;
+use tempfile::TempDir;
 
 const BLOCK: usize = 4096;
 
@@ -53,21 +55,56 @@ fn image(device: &[u8], used: &[bool], sum: Sum) -> Vec<u8> {
     out
 }
 
-/// `part` with an ext4, and which of its blocks are used, as partclone says in version 2.
-fn part(dir: &Path) -> (Vec<u8>, Vec<bool>) {
-    shell(&format!(
-        "cd {}; mkdir tree saved; for n in $(seq 20); do head -c $((n * 9000)) /dev/urandom >tree/$n; done
-         truncate -s 8M part; mke2fs -q -b 4096 -t ext4 -d tree part
-         partclone.ext4 -c -s part -o second -L log 2>/dev/null
-         echo '/dev/sda1 : start= 2048, size= 16384, type=83' >saved/sda-pt.sf
-         echo 'Disk /dev/sda: 20480s' >saved/sda-pt.parted; echo sda >saved/disk; echo sda1 >saved/parts",
-        dir.display()
-    ));
-    let device = std::fs::read(dir.join("part")).unwrap();
-    let second = std::fs::read(dir.join("second")).unwrap();
-    let blocks = device.len() / BLOCK;
-    let used = (0..blocks).map(|nth| second[110 + nth / 8] >> (nth % 8) & 1 == 1);
-    (device, used.collect())
+/// A device with an ext4, which of its blocks are used, and the image of it that partclone makes, of version 2.
+struct Made {
+    device: Vec<u8>,
+    used: Vec<bool>,
+    second: Vec<u8>,
+}
+
+fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        shell(&format!(
+            "cd {}; mkdir tree; for n in $(seq 20); do head -c $((n * 9000)) /dev/urandom >tree/$n; done
+             truncate -s 8M part; mke2fs -q -b 4096 -t ext4 -d tree part
+             partclone.ext4 -c -s part -o second -L log 2>/dev/null",
+            dir.path().display()
+        ));
+        let device = std::fs::read(dir.path().join("part")).unwrap();
+        let second = std::fs::read(dir.path().join("second")).unwrap();
+        let blocks = device.len() / BLOCK;
+        let used = (0..blocks).map(|nth| second[110 + nth / 8] >> (nth % 8) & 1 == 1);
+        Made {
+            used: used.collect(),
+            device,
+            second,
+        }
+    })
+}
+
+/// A directory with this image of the one partition.
+fn saved(image: &[u8]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        (
+            "sda-pt.sf",
+            &b"/dev/sda1 : start= 2048, size= 16384, type=83\n"[..],
+        ),
+        ("sda-pt.parted", b"Disk /dev/sda: 20480s\n"),
+        ("disk", b"sda\n"),
+        ("parts", b"sda1\n"),
+        ("sda1.ext4-ptcl-img", image),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn open(dir: &TempDir) -> Opened {
+    let folder = Dir(dir.path().to_owned());
+    foreign::clonezilla::open(&folder, None).unwrap().unwrap()
 }
 
 fn expected(device: &[u8], used: &[bool]) -> Vec<u8> {
@@ -81,29 +118,24 @@ fn expected(device: &[u8], used: &[bool]) -> Vec<u8> {
 
 #[test]
 fn version_1_is_the_device_to_partclone_and_to_us() {
-    let dir = tempfile::tempdir().unwrap();
-    let (device, used) = part(dir.path());
-    let expected = expected(&device, &used);
+    let Made { device, used, .. } = made();
+    let expected = expected(device, used);
     for sum in [Sum::Four, Sum::Eight] {
-        let first = image(&device, &used, sum);
-        let path = dir.path().join("first");
-        std::fs::write(&path, &first).unwrap();
+        let first = image(device, used, sum);
+        let saved = saved(&first);
         // Today's partclone reads only those of four bytes.
         if let Sum::Four = sum {
             shell(&format!(
-                "cd {}; rm -f back; truncate -s 8M back; partclone.info -s first -L log >told 2>&1; grep -q 'image format: *0001' told
-                 partclone.restore -s first -O back -C -L log >/dev/null 2>&1",
-                dir.path().display()
+                "cd {}; mv sda1.ext4-ptcl-img first; truncate -s 8M back
+                 partclone.info -s first -L log >told 2>&1; grep -q 'image format: *0001' told
+                 partclone.restore -s first -O back -C -L log >/dev/null 2>&1
+                 gzip -1 <first >sda1.ext4-ptcl-img.gz.aa",
+                saved.path().display()
             ));
-            let back = std::fs::read(dir.path().join("back")).unwrap();
+            let back = std::fs::read(saved.path().join("back")).unwrap();
             assert_eq!(digest_of(&back), digest_of(&expected));
         }
-        shell(&format!(
-            "cd {}; rm -f saved/sda1.*; gzip -1 <first >saved/sda1.ext4-ptcl-img.gz.aa",
-            dir.path().display()
-        ));
-        let folder = Dir(dir.path().join("saved"));
-        let opened = foreign::clonezilla::open(&folder, None).unwrap().unwrap();
+        let opened = open(&saved);
         assert!(
             opened.notes.concat().contains("version 1"),
             "{:?}",
@@ -116,41 +148,37 @@ fn version_1_is_the_device_to_partclone_and_to_us() {
 
 #[test]
 fn a_first_byte_that_is_bent_costs_its_block_and_a_cut_what_follows() {
-    let dir = tempfile::tempdir().unwrap();
-    let (device, used) = part(dir.path());
-    let mut first = image(&device, &used, Sum::Four);
+    let Made { device, used, .. } = made();
+    let mut first = image(device, used, Sum::Four);
     let blocks = used.len();
     // Of the tenth block that is used.
     let at = 64 + 4096 + blocks + 8 + 9 * (BLOCK + 4);
     first[at] ^= 0x10;
     // In the middle of the fiftieth.
     first.truncate(at + 40 * (BLOCK + 4) + 7);
-    std::fs::write(dir.path().join("saved/sda1.ext4-ptcl-img"), &first).unwrap();
-    let folder = Dir(dir.path().join("saved"));
-    let opened = foreign::clonezilla::open(&folder, None).unwrap().unwrap();
-    let expected = expected(&device, &used);
+    let opened = open(&saved(&first));
+    let expected = expected(device, used);
     let nth_used = |nth: usize| (0..blocks).filter(|block| used[*block]).nth(nth).unwrap();
     let mut block = vec![0; BLOCK];
     let mut read = |nth: usize| {
         let at = (1 << 20) + nth_used(nth) * BLOCK;
-        opened
-            .source
-            .read_at(at as u64, &mut block)
-            .map(|()| block.clone())
+        let read = opened.source.read_at(at as u64, &mut block);
+        read.map(|()| block.clone())
     };
     for nth in [0, 8, 10, 30, 48] {
         let from = nth_used(nth) * BLOCK;
         assert!(read(nth).unwrap() == expected[from..from + BLOCK], "{nth}");
     }
-    for nth in [9, 49, 50, used.iter().filter(|used| **used).count() - 1] {
-        assert!(matches!(read(nth), Err(ReadError::Unreadable(_))), "{nth}");
+    let last = used.iter().filter(|used| **used).count() - 1;
+    for nth in [9, 49, 50, last] {
+        let lost = read(nth);
+        assert!(matches!(lost, Err(ReadError::Unreadable(_))), "{nth}");
     }
 }
 
 #[test]
 fn a_header_of_version_1_may_claim_anything() {
-    let dir = tempfile::tempdir().unwrap();
-    let (device, used) = part(dir.path());
+    let Made { device, used, .. } = made();
     let whole = image(&device[..BLOCK * 8], &used[..8], Sum::Four);
     for (at, bytes) in [
         (36, &[0u8; 4][..]),
@@ -162,12 +190,58 @@ fn a_header_of_version_1_may_claim_anything() {
     ] {
         let mut bent = whole.clone();
         bent[at..at + bytes.len()].copy_from_slice(bytes);
-        std::fs::write(dir.path().join("saved/sda1.ext4-ptcl-img"), &bent).unwrap();
-        let folder = Dir(dir.path().join("saved"));
+        let folder = saved(&bent);
+        let folder = Dir(folder.path().to_owned());
         if let Ok(Some(opened)) = foreign::clonezilla::open(&folder, None) {
             let mut front = vec![0; 8 * BLOCK];
             // Whatever it is, it ends.
             let _ = opened.source.read_at(1 << 20, &mut front);
         }
+    }
+}
+
+/// `second` with other checksums: of so many bytes, behind each 64 blocks.
+fn with_sums(second: &[u8], mode: u16, len: usize) -> Vec<u8> {
+    let number = |at: usize| u64::from_le_bytes(second[at..at + 8].try_into().unwrap());
+    let per_sum = usize::try_from(number(100) & 0xffff_ffff).unwrap();
+    let front = 110 + usize::try_from(number(60)).unwrap().div_ceil(8) + 4;
+    let mut other = second[..front].to_vec();
+    other[96..98].copy_from_slice(&mode.to_le_bytes());
+    other[98..100].copy_from_slice(&u16::try_from(len).unwrap().to_le_bytes());
+    other[100..104].copy_from_slice(&64u32.to_le_bytes());
+    let sum = !crc32fast::hash(&other[..106]);
+    other[106..110].copy_from_slice(&sum.to_le_bytes());
+    let groups = second[front..].chunks(per_sum * BLOCK + 4);
+    let blocks: Vec<u8> = groups
+        .flat_map(|group| group[..group.len() - 4].to_vec())
+        .collect();
+    for group in blocks.chunks(64 * BLOCK) {
+        other.extend(group);
+        other.extend(&b"sixteen bytes in"[..len]);
+    }
+    other
+}
+
+#[test]
+fn checksums_of_another_kind_or_none_are_passed_over_and_told() {
+    let Made {
+        device,
+        used,
+        second,
+    } = made();
+    let expected = expected(device, used);
+    for (mode, len, word) in [
+        (0, 0, "sda1 has no checksums"),
+        (0x30, 8, "XXH64"),
+        (0x31, 16, "XXH128"),
+    ] {
+        let opened = open(&saved(&with_sums(second, mode, len)));
+        assert!(opened.notes.concat().contains(word), "{:?}", opened.notes);
+        let got = read_all(&*opened.source);
+        assert_eq!(
+            digest_of(&got[1 << 20..9 << 20]),
+            digest_of(&expected),
+            "{word}"
+        );
     }
 }
