@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use disk::layer::Secret;
 use engine::event::Event;
 use engine::event::Paused;
 use engine::plan::{Approved, Plan, Refusal};
@@ -61,6 +62,11 @@ pub enum Message {
 pub enum Effect {
     /// Looks, and writes nothing.
     Prepare(Box<Request>),
+    /// Takes a passphrase for sealed images, then looks as [`Effect::Prepare`] does.
+    Unseal {
+        secret: Secret,
+        request: Box<Request>,
+    },
     /// Looks for images, and writes nothing.
     List(Place),
     /// Looks into a directory of an image or a disk, and writes nothing.

@@ -18,11 +18,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use disk::layer::Limits;
+use disk::layer::{Limits, Secret};
 use engine::host::Host;
 use engine::linux::Linux;
 use engine::plan;
 use engine::request::{Origin, Request};
+use image::seal::Keyring;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -70,7 +71,9 @@ fn run(words: Words) -> io::Result<()> {
         rows,
         theme: console.theme(),
     };
-    let host: Arc<dyn Host> = Arc::new(Linux::default());
+    let keyring = Arc::new(Keyring::new(engine::random::fill));
+    let linux = Linux::default().with_keyring(Arc::clone(&keyring));
+    let host: Arc<dyn Host> = Arc::new(linux);
     let watch = watch::start(&host, &words, &sender);
     let mut runtime = Runtime {
         app: App::new(home, terminal),
@@ -78,6 +81,7 @@ fn run(words: Words) -> io::Result<()> {
         sender,
         watch,
         browser: Browser::default(),
+        keyring,
         job: None,
     };
     let result = runtime.run(&mut console, &receiver, &ended);
@@ -107,6 +111,8 @@ struct Runtime {
     sender: Sender<Message>,
     watch: Sender<Ask>,
     browser: Browser,
+    /// What opens sealed images.
+    keyring: Arc<Keyring>,
     job: Option<Job>,
 }
 
@@ -179,6 +185,11 @@ impl Runtime {
         match effect {
             Effect::Browse { from, path } => self.browse(from, path),
             Effect::Prepare(request) => self.prepare(*request),
+            Effect::Unseal { secret, request } => {
+                let (Secret::Passphrase(bytes) | Secret::KeyFile(bytes)) = &secret;
+                self.keyring.add(bytes);
+                self.prepare(*request);
+            }
             Effect::List(place) => {
                 let host = Arc::clone(&self.host);
                 self.aside("images", move |sender| {

@@ -16,6 +16,7 @@ pub mod running;
 pub mod stores;
 pub mod trouble;
 pub mod unlock;
+pub mod unseal;
 pub mod waiting;
 
 use ratatui::buffer::Buffer;
@@ -43,6 +44,7 @@ pub enum Screen {
     Help(help::Help),
     Trouble(trouble::Trouble),
     Unlock(unlock::Unlock),
+    Unseal(unseal::Unseal),
 }
 
 impl Screen {
@@ -65,6 +67,7 @@ impl Screen {
             Screen::Help(s) => s.update(world, message),
             Screen::Trouble(s) => s.update(world, message),
             Screen::Unlock(s) => s.update(world, message),
+            Screen::Unseal(s) => s.update(world, message),
         }
     }
 
@@ -87,6 +90,7 @@ impl Screen {
             Screen::Help(s) => s.draw(world, area, buf),
             Screen::Trouble(s) => s.draw(world, area, buf),
             Screen::Unlock(s) => s.draw(world, area, buf),
+            Screen::Unseal(s) => s.draw(world, area, buf),
         }
     }
 
@@ -109,6 +113,7 @@ impl Screen {
             Screen::Help(_) => "help".into(),
             Screen::Trouble(_) => "a defect of this program".into(),
             Screen::Unlock(s) => s.title(),
+            Screen::Unseal(s) => s.title(),
         }
     }
 
@@ -143,6 +148,7 @@ impl Screen {
             Screen::Ask(s) => s.keys(),
             Screen::Trouble(_) => vec![("?", "help"), ("Enter", "to the start")],
             Screen::Unlock(s) => s.keys(),
+            Screen::Unseal(s) => s.keys(),
         }
     }
 
@@ -152,7 +158,7 @@ impl Screen {
             Screen::Disks(s) => s.types(),
             Screen::Stores(s) => s.types(),
             Screen::Options(s) => s.types(),
-            Screen::Confirm(_) | Screen::Unlock(_) => true,
+            Screen::Confirm(_) | Screen::Unlock(_) | Screen::Unseal(_) => true,
             _ => false,
         }
     }

@@ -34,7 +34,7 @@ use serde::Serialize;
 pub use absent::Absent;
 pub use look::Shown;
 pub use prepare::prepare;
-pub use refusal::Refusal;
+pub use refusal::{Passphrase, Refusal};
 pub(crate) use verify::with_patches;
 
 use crate::host::Disk;

@@ -13,6 +13,7 @@ use crate::screen::images::Images;
 use crate::screen::plan::PlanPage;
 use crate::screen::refused::Refused;
 use crate::screen::stores::Search;
+use crate::screen::unseal::Unseal;
 use crate::widget::{chrome, page, text};
 use crate::world::World;
 
@@ -50,7 +51,10 @@ impl Waiting {
             (Awaited::Plan(wanted), Message::Planned { request, result }) if wanted == request => {
                 match result {
                     Ok(plan) => PlanPage::open(plan, self.back),
-                    Err(refusals) => Refused::open(*request, refusals, self.back),
+                    Err(refusals) => match Unseal::of(&refusals, &request, self.back) {
+                        Ok(screen) => screen,
+                        Err(back) => Refused::open(*request, refusals, back),
+                    },
                 }
             }
             (Awaited::Images { place, search }, Message::Listed { place: of, images })

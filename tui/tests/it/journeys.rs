@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use disk::layer::Secret;
 use engine::event::{Event, Step};
 use engine::host::{MountMode, Use};
-use engine::plan::Refusal;
+use engine::plan::{Passphrase, Refusal};
 use engine::report::Outcome;
 use engine::request::{
-    Action, Ancestor, Coverage, DiskName, Growth, LeaveOut, Origin, Place, Verification,
+    Action, Ancestor, Coverage, DiskName, Growth, LeaveOut, Origin, Place, Request, Sealing,
+    Verification,
 };
 use rescue_tui::app::{Effect, Message};
 use rescue_tui::keys::Key;
@@ -65,6 +67,8 @@ fn a_disk_is_imaged_onto_the_usb_disk() {
         Key::Down,
         Key::Right,
         Key::Down,
+        Key::Right,
+        Key::Down,
         Key::Down,
     ]);
     d.type_in("anna's laptop");
@@ -80,6 +84,7 @@ fn a_disk_is_imaged_onto_the_usb_disk() {
     assert_eq!(request.options.leave_out, [LeaveOut::All]);
     assert_eq!(request.options.parent, Ancestor::Newest);
     assert_eq!(request.options.parity, Some(3));
+    assert_eq!(request.options.sealing, Sealing::Sealed);
     assert_eq!(request.options.note.as_deref(), Some("anna's laptop"));
 
     // Nothing existing is overwritten, so Enter is enough.
@@ -431,6 +436,59 @@ fn a_place_that_is_looked_into_is_still_named_as_before() {
         request.to_string().ends_with(" uuid:ext4-0001"),
         "{request}"
     );
+}
+
+/// As the engine refuses it.
+fn needs(d: &mut Driver, request: &Request, wanted: Passphrase) {
+    let text = "pc.img.zst is sealed; give its passphrase".into();
+    let result = Err(vec![Refusal::Passphrase { text, wanted }]);
+    let request = Box::new(request.clone());
+    d.tell(Message::Planned { request, result });
+}
+
+fn unsealed(effect: Option<Effect>) -> (Vec<u8>, Request) {
+    match effect {
+        Some(Effect::Unseal {
+            secret: Secret::Passphrase(typed),
+            request,
+        }) => (typed.to_vec(), *request),
+        other => panic!("no passphrase was taken, but {other:?}"),
+    }
+}
+
+#[test]
+fn the_passphrase_of_a_sealed_image_is_asked_for_and_a_new_one_twice() {
+    let mut d = Driver::small();
+    let effect = d.keys(&[Key::Char('5'), Key::Enter]);
+    listed(&mut d, effect, &["pc.img.zst"]);
+    let request = Driver::asked(d.key(Key::Enter));
+    needs(&mut d, &request, Passphrase::Known);
+    d.shows("pc.img.zst is sealed");
+    d.type_in("wrong?");
+    assert!(!d.text().contains("wrong"));
+    let (typed, again) = unsealed(d.key(Key::Enter));
+    assert_eq!((typed.as_slice(), &again), (&b"wrong?"[..], &request));
+    needs(&mut d, &request, Passphrase::Known);
+    d.type_in("right");
+    let (typed, again) = unsealed(d.key(Key::Enter));
+    assert_eq!((typed.as_slice(), &again), (&b"right"[..], &request));
+    d.plan(&again, plan(&again));
+    assert!(matches!(d.app.screen, Screen::Plan(_)));
+
+    let mut d = Driver::small();
+    d.keys(&[Key::Enter, Key::Enter, Key::Enter]);
+    let request = Driver::asked(d.key(Key::Enter));
+    needs(&mut d, &request, Passphrase::New);
+    d.type_in("one");
+    assert!(d.key(Key::Enter).is_none());
+    d.shows("once more");
+    d.type_in("two");
+    assert!(d.key(Key::Enter).is_none());
+    d.shows("not the same");
+    d.type_in("three");
+    assert!(d.key(Key::Enter).is_none());
+    d.type_in("three");
+    assert_eq!(unsealed(d.key(Key::Enter)).0, b"three");
 }
 
 #[test]

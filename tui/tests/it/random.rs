@@ -2,7 +2,7 @@
 
 use disk::extent::Extent;
 use engine::event::{Event, Progress, Step};
-use engine::plan::Refusal;
+use engine::plan::{Passphrase, Refusal};
 use engine::report::Outcome;
 use engine::request::{Origin, Request};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -101,7 +101,9 @@ impl Watch {
 
     fn note(&mut self, effect: Option<Effect>, typed: &str) {
         match effect {
-            Some(Effect::Prepare(request)) => self.asked = Some(*request),
+            Some(Effect::Prepare(request) | Effect::Unseal { request, .. }) => {
+                self.asked = Some(*request);
+            }
             Some(Effect::List(place)) => self.listed = Some(place),
             Some(Effect::Browse { from, path }) => self.browsed = Some((from, path)),
             Some(Effect::Start(approved)) => {
@@ -127,6 +129,12 @@ impl Watch {
             };
             let result = match well {
                 true => Ok(Box::new(plan(&request))),
+                false if request.to_string().len().is_multiple_of(2) => {
+                    Err(vec![Refusal::Passphrase {
+                        text: "it is sealed; open it".into(),
+                        wanted: Passphrase::New,
+                    }])
+                }
                 false => Err(vec![refusal; 9]),
             };
             let request = Box::new(request);

@@ -11,7 +11,7 @@ use image::unfinished_name;
 
 use super::ImageFacts;
 use super::find::Survey;
-use super::refusal::Refusal;
+use super::refusal::{Passphrase, Refusal};
 use crate::identity::Identity;
 use crate::request::Place;
 
@@ -149,6 +149,10 @@ fn refusal(image: String, error: ImageError) -> Refusal {
         ImageError::Store(StoreError::Missing(_)) => Refusal::ImageMissing { image },
         ImageError::Foreign { .. } => Refusal::ImageForeign { image },
         ImageError::Newer { version, .. } => Refusal::ImageNewer { image, version },
+        ImageError::Store(StoreError::Locked(text)) => Refusal::Passphrase {
+            text,
+            wanted: Passphrase::Known,
+        },
         other => Refusal::Other {
             text: other.to_string(),
         },

@@ -115,10 +115,25 @@ pub enum Refusal {
         disk: String,
         why: String,
     },
+    /// A sealed image needs one, which nobody has given yet.
+    Passphrase {
+        text: String,
+        wanted: Passphrase,
+    },
     /// Said by what failed: already device, fact and remedy.
     Other {
         text: String,
     },
+}
+
+/// Which passphrase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Passphrase {
+    /// That of an image that is there.
+    Known,
+    /// One for a new image.
+    New,
 }
 
 /// A variant without a sentence does not compile.
@@ -166,7 +181,7 @@ impl fmt::Display for Refusal {
             Refusal::ImageNewer { image, version } => image_newer(image, *version),
             Refusal::MapForeign { map, text } => map_foreign(map, text),
             Refusal::CannotGrow { disk, why } => cannot_grow(disk, why),
-            Refusal::Other { text } => text.clone(),
+            Refusal::Passphrase { text, .. } | Refusal::Other { text } => text.clone(),
         })
     }
 }

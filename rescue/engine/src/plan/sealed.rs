@@ -1,10 +1,11 @@
 //! Planning who can read a new image.
 
+use image::store::StoreError;
 use image::{file_name, unfinished_name};
 
 use super::Plan;
 use super::find::Survey;
-use super::refusal::Refusal;
+use super::refusal::{Passphrase, Refusal};
 use crate::host::OpenPlace;
 use crate::request::Sealing;
 use crate::sealing::NO_PASSPHRASE;
@@ -21,7 +22,13 @@ pub fn settle(place: &OpenPlace, name: &str, plan: &mut Plan, survey: &mut Surve
         ));
     }
     if is_begun && let Err(why) = place.seal_of(&unfinished) {
-        return refuse(why.to_string());
+        return match why {
+            StoreError::Locked(text) => survey.refuse(Refusal::Passphrase {
+                text,
+                wanted: Passphrase::Known,
+            }),
+            why => refuse(why.to_string()),
+        };
     }
     let said = match &plan.parent {
         Some(parent) if place.is_sealed(&file_name(parent)) => {
@@ -34,7 +41,12 @@ pub fn settle(place: &OpenPlace, name: &str, plan: &mut Plan, survey: &mut Surve
             ));
         }
         _ if is_begun && place.is_sealed(&unfinished) => "sealed: it was begun so",
-        _ if asked && place.keyring().is_empty() => return refuse(NO_PASSPHRASE.into()),
+        _ if asked && place.keyring().is_empty() => {
+            return survey.refuse(Refusal::Passphrase {
+                text: NO_PASSPHRASE.into(),
+                wanted: Passphrase::New,
+            });
+        }
         _ if asked => "sealed: without the passphrase nobody can read it, nor can this program",
         _ => return,
     };

@@ -1,7 +1,7 @@
 //! The settings of a job, one a row.
 
 use engine::request::{
-    Ancestor, Coverage, Growth, LeaveOut, Options as Settings, Set, Verification,
+    Ancestor, Coverage, Growth, LeaveOut, Options as Settings, Sealing, Set, Verification,
 };
 
 use crate::draft::Task;
@@ -14,6 +14,7 @@ pub enum Row {
     LeaveOut,
     Parent,
     Parity,
+    Sealing,
     Growth,
     Verification,
     Note,
@@ -58,6 +59,7 @@ impl Row {
                 Row::LeaveOut,
                 Row::Parent,
                 Row::Parity,
+                Row::Sealing,
                 Row::Verification,
                 Row::Note,
             ],
@@ -75,6 +77,7 @@ impl Row {
             Row::LeaveOut => "Left out",
             Row::Parent => "Already stored",
             Row::Parity => "Repair data",
+            Row::Sealing => "Sealed",
             Row::Growth => "Room left over",
             Row::Verification => "Afterwards",
             Row::Note => "Note",
@@ -102,6 +105,10 @@ impl Row {
             Row::Parity => {
                 "A part of the image that is damaged one day is made good by it: a bad place of the disk the image \
                  lies on, a fault of its copy."
+            }
+            Row::Sealing => {
+                "A sealed image is encrypted: whoever has no passphrase sees nothing of what is in it. The passphrase is \
+                 asked for next."
             }
             Row::Growth => {
                 "When the disk is larger than the original: leave the room behind the last partition free, or let \
@@ -136,6 +143,12 @@ impl Row {
                 settings.parent = match settings.parent {
                     Ancestor::None => Ancestor::Newest,
                     Ancestor::Newest | Ancestor::Named(_) => Ancestor::None,
+                }
+            }
+            Row::Sealing => {
+                settings.sealing = match settings.sealing {
+                    Sealing::Open => Sealing::Sealed,
+                    Sealing::Sealed => Sealing::Open,
                 }
             }
             Row::Coverage => {
@@ -181,6 +194,10 @@ impl Row {
             Row::Parent => match settings.parent {
                 Ancestor::None => "is stored again: an image that needs no other",
                 Ancestor::Newest | Ancestor::Named(_) => "is left to the newest image of this disk",
+            },
+            Row::Sealing => match settings.sealing {
+                Sealing::Open => "no",
+                Sealing::Sealed => "with a passphrase",
             },
             Row::Coverage => match settings.coverage {
                 Coverage::Used => "what the filesystems use",
