@@ -73,12 +73,7 @@ impl Unseal {
 
     pub fn update(mut self, world: &World, message: Message) -> Next {
         match message {
-            Message::Key(Key::Escape) => return (*self.back, None),
-            Message::Key(key) => {
-                if self.field.key(key) == Taken::No && key == Key::Enter && !self.field.is_empty() {
-                    return self.typed();
-                }
-            }
+            Message::Key(key) => return self.key(key),
             Message::Inventory(inventory) => {
                 let (back, _) = self.back.update(world, Message::Inventory(inventory));
                 self.back = Box::new(back);
@@ -86,6 +81,17 @@ impl Unseal {
             _ => {}
         }
         (Screen::Unseal(self), None)
+    }
+
+    fn key(mut self, key: Key) -> Next {
+        if self.field.key(key) == Taken::Yes {
+            return (Screen::Unseal(self), None);
+        }
+        match key {
+            Key::Escape => (*self.back, None),
+            Key::Enter if !self.field.is_empty() => self.typed(),
+            _ => (Screen::Unseal(self), None),
+        }
     }
 
     fn typed(mut self) -> Next {
