@@ -7,14 +7,19 @@ mod scene;
 
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+
 use disk::layer::{Keys, Secret};
 use engine::event::{Cancel, Silent};
 use engine::fake::{Call, FakeDisk, FakeHost, FakeStore};
 use engine::host::{Host, MountMode, Use};
 use engine::job::run_tuned;
-use engine::plan::{Refusal, prepare};
+use engine::plan::{Passphrase, Refusal, prepare};
 use engine::report::Outcome;
-use engine::request::{Action, DiskName, Growth, Liveness, Options, Place, Request};
+use engine::request::{Action, DiskName, Growth, Liveness, Options, Place, Request, Sealing};
+use image::memory::MemoryStore;
+use image::seal::{Keyring, Sealed};
+use image::store::Store;
 
 use scene::{
     Bench, CancelAt, MIB, clone, consented, disk_bytes, image, map, request, restore, run,
@@ -57,6 +62,7 @@ each_has_a_test! {
     ImageNewer: an_image_from_the_future,
     MapForeign: the_map_of_another_job,
     CannotGrow: a_partition_that_cannot_grow,
+    Passphrase: a_passphrase_that_nobody_gave,
     Other: a_store_that_is_no_directory,
 }
 
@@ -600,6 +606,29 @@ fn a_file_that_is_no_image() {
         );
         says(&refusal, &["/mnt/foreign.zst", "rescue image"]);
     }
+}
+
+#[test]
+fn a_passphrase_that_nobody_gave() {
+    let bench = Bench::new(8, 22);
+    let store = imaged(&bench);
+    let keyring = Arc::new(Keyring::new(engine::random::fill));
+    keyring.add(b"open sesame");
+    let memory = MemoryStore::new();
+    let seal = engine::sealing::new_seal(&keyring).unwrap();
+    let sealed = Sealed::new(Arc::new(memory.clone()), keyring, Some(seal));
+    drop(sealed.create("sealed.img.zst").unwrap());
+    store.put("sealed.img.zst", memory.get("sealed.img.zst").unwrap());
+    let wants = |refusal: &Refusal, which: Passphrase| matches!(refusal, Refusal::Passphrase { wanted, .. } if *wanted == which);
+    for refusal in of_image("/mnt/sealed.img.zst", &bench) {
+        assert!(wants(&refusal, Passphrase::Known), "{refusal:?}");
+        says(&refusal, &["/mnt/sealed.img.zst", "give its passphrase"]);
+    }
+    let new = request(image("/dev/sda", "/mnt", "another"));
+    let new = options(new, |options| options.sealing = Sealing::Sealed);
+    let refusal = reason(&new, &bench);
+    assert!(wants(&refusal, Passphrase::New), "{refusal:?}");
+    says(&refusal, &["no passphrase to seal with"]);
 }
 
 #[test]
