@@ -224,7 +224,7 @@ impl<'s> Writer<'s> {
     }
 
     /// Makes everything so far durable, so that a resume goes on from here. The engine calls it about every
-    /// 30 s; it does nothing when nothing was appended.
+    /// 10 s; it does nothing when nothing was appended.
     pub fn checkpoint(&mut self) -> Result<(), ImageError> {
         self.still_good()?;
         self.end_run()?;

@@ -1,7 +1,7 @@
 //! An image: the wanted chunks of a disk, compressed, in disk order.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disk::extent::{Extent, ExtentMap};
 use image::codec::{Encoded, Encoder};
@@ -20,6 +20,9 @@ use super::trouble::Trouble;
 use super::tuning::Tuning;
 use crate::event::{Cancel, Step};
 use crate::map::Map;
+
+/// What a power cut may cost an image that is written at full speed.
+const COMMIT: Duration = Duration::from_secs(10);
 
 /// What is written and how.
 pub struct ToStore<'a> {
@@ -78,7 +81,7 @@ impl ToStore<'_> {
                 .bad
                 .iter()
                 .for_each(|bad| meter.unreadable(bad));
-            if saved.elapsed() >= self.tuning.checkpoint {
+            if saved.elapsed() >= self.tuning.checkpoint.min(COMMIT) {
                 writer.checkpoint().map_err(fault)?;
                 saved = Instant::now();
             }

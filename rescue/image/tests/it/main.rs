@@ -12,6 +12,7 @@ mod mend;
 mod merge;
 mod oracle;
 mod parity;
+mod power;
 mod resume;
 mod sealed;
 mod second_reader;

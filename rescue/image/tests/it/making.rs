@@ -108,6 +108,17 @@ impl Disk {
 
     /// Gives the writer what is missing, with a checkpoint after every `every` chunks.
     pub fn write(&self, writer: &mut Writer<'_>, level: i32, every: u64) {
+        self.write_telling(writer, level, every, &mut |_| {});
+    }
+
+    /// `told` of the address behind each checkpoint, when it is made.
+    pub fn write_telling(
+        &self,
+        writer: &mut Writer<'_>,
+        level: i32,
+        every: u64,
+        told: &mut dyn FnMut(u64),
+    ) {
         let expected = self.expected();
         let mut encoder = Encoder::new(level).unwrap();
         let mut encoded = Encoded::default();
@@ -128,6 +139,7 @@ impl Disk {
             count += 1;
             if count % every == 0 {
                 writer.checkpoint().unwrap();
+                told(writer.at());
             }
         }
     }

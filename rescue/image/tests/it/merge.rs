@@ -1,6 +1,6 @@
 //! Chains made shorter: whatever happens while they are, every image that stays reads as it did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use image::check;
 use image::digest::ImageId;
@@ -12,20 +12,10 @@ use image::reader::Reader;
 use image::shelf::{self, Stage};
 use image::store::Store;
 
-use crate::chain::{Chain, file, head, name};
-use crate::making::{Disk, manifest, noise, restore};
-use crate::tape::{Tape, files, store_of};
-
-/// Numbers below what is asked for, always the same.
-fn dice(seed: u64) -> impl FnMut(usize) -> usize {
-    let mut numbers = noise(1 << 16, seed)
-        .chunks(4)
-        .map(|four| u32::from_le_bytes(four.try_into().unwrap()) as usize)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .cycle();
-    move |below| numbers.next().unwrap() % below
-}
+use crate::chain::{Chain, file, name};
+use crate::making::{Disk, manifest, restore};
+use crate::power::{cuts, dice};
+use crate::tape::{Tape, store_of};
 
 fn expect_point(store: &dyn Store, nth: usize, disk: &Disk) {
     let reader = Reader::open(store, &file(nth)).unwrap_or_else(|error| panic!("{error}"));
@@ -189,16 +179,8 @@ fn what_is_damaged_is_not_made_into_another_image() {
     assert!(Reader::open(&chain.store, &file(2)).is_ok());
 }
 
-/// So many power cuts; of merge and child together more than ten thousand when everything is asked for.
-fn cuts() -> usize {
-    match std::env::var_os("RESCUE_TEST_ALL") {
-        Some(_) => 5_500,
-        None => 120,
-    }
-}
-
 /// A short chain, so that every step can be tried.
-fn short() -> Chain {
+pub fn short() -> Chain {
     Chain::over(Disk::new(5, 4), 4, false)
 }
 
@@ -220,63 +202,51 @@ fn interrupted_at_any_step_no_image_is_lost_or_wrong_and_the_same_goes_on() {
     }
 }
 
-#[test]
-fn after_a_power_cut_at_any_moment_every_image_that_stays_is_whole() {
-    let chain = short();
+/// Cuts the power at random moments of `change`; `stay` read as before, `go` may be gone and is never wrong.
+fn survives(
+    chain: &Chain,
+    change: impl Fn(&dyn Store) -> Result<(), ImageError>,
+    [stay, go]: [&[usize]; 2],
+    cuts: usize,
+) {
     let tape = Tape::of(&chain.store);
-    prune(&tape, &[0, 2]).unwrap();
+    change(&tape).unwrap();
     let all = tape.changes().len();
     let mut dice = dice(11);
-    for state in 0..cuts() {
-        let cut = dice(all + 1);
-        let left = tape.after_power_cut(cut, &mut dice);
-        let store = store_of(left);
-        expect_points(&store, &chain, &[1, 3]);
-        // What goes may be gone, but is never wrong.
-        for nth in [0, 2] {
-            if store.exists(&file(nth)).unwrap() && Reader::open(&store, &file(nth)).is_ok() {
-                expect_point(&store, nth, &chain.states[nth]);
+    let (mut begun, mut done) = (0, 0);
+    for state in 0..cuts {
+        let store = store_of(tape.after_power_cut(dice(all + 1), &mut dice));
+        expect_points(&store, chain, stay);
+        for nth in go {
+            if store.exists(&file(*nth)).unwrap() && Reader::open(&store, &file(*nth)).is_ok() {
+                expect_point(&store, *nth, &chain.states[*nth]);
+                begun += 1;
+            } else {
+                done += 1;
             }
         }
         if state % 10 == 0 {
-            prune(&store, &[0, 2]).unwrap();
-            chain_is_clean(&store, &chain, &[1, 3]);
+            change(&store).unwrap();
+            expect_points(&store, chain, stay);
         }
     }
+    println!(
+        "{stay:?} stay, {go:?} go: {cuts} states after power cuts; what goes was there {begun} times, gone {done}"
+    );
 }
 
 #[test]
-fn after_a_power_cut_a_child_says_unfinished_or_is_whole_and_is_gone_on_with() {
-    let chain = short();
-    let mut before: BTreeMap<String, Vec<u8>> = files(&chain.store);
-    before.remove(&file(3));
-    let tape = Tape::over(before);
-    let parent = Reader::open(&chain.store, &file(2)).unwrap();
-    let of = head(&chain.states[3], 3);
-    let mut writer = image::writer::Writer::create_child(&tape, &name(3), of, &parent).unwrap();
-    chain.states[3].write(&mut writer, 1, 2);
-    writer.finish(&manifest()).unwrap();
-    let all = tape.changes().len();
-    let mut dice = dice(12);
-    for state in 0..cuts() {
-        let store = store_of(tape.after_power_cut(dice(all + 1), &mut dice));
-        expect_points(&store, &chain, &[0, 1, 2]);
-        let (finished, unfinished) = (file(3), format!("{}.unfinished", file(3)));
-        if store.exists(&finished).unwrap() {
-            expect_point(&store, 3, &chain.states[3]);
-            continue;
-        }
-        if state % 5 == 0 {
-            let parent = Reader::open(&store, &file(2)).unwrap();
-            let begun = store.exists(&unfinished).unwrap();
-            let writer = match begun {
-                true => image::writer::Writer::resume_child(&store, &name(3), &of, &parent),
-                false => image::writer::Writer::create_child(&store, &name(3), of, &parent),
-            };
-            let mut writer = writer.unwrap();
-            chain.states[3].write(&mut writer, 1, 2);
-            writer.finish(&manifest()).unwrap();
-            expect_point(&store, 3, &chain.states[3]);
-        }
-    }
+fn after_a_power_cut_in_a_prune_every_image_that_stays_is_whole() {
+    let away = |store: &dyn Store| prune(store, &[0, 2]);
+    survives(&short(), away, [&[1, 3], &[0, 2]], cuts(120, 4_000));
+}
+
+#[test]
+fn after_a_power_cut_in_a_merge_every_image_is_whole() {
+    let merged = |store: &dyn Store| match merge(store, 3, Some(0), 70) {
+        // It had its new name before the power went.
+        Err(ImageError::NoParent { .. }) | Ok(()) => Ok(()),
+        Err(error) => Err(error),
+    };
+    survives(&short(), merged, [&[0, 1, 2, 3], &[]], cuts(60, 2_000));
 }
