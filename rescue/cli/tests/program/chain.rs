@@ -322,45 +322,66 @@ fn kills() -> u32 {
     }
 }
 
-#[test]
-fn a_prune_that_is_killed_at_any_moment_loses_no_image_and_goes_on() {
+/// Kills the command at random moments; what it takes when nobody does is measured first. Each round begins with the
+/// chain's store as it was.
+fn killed(words: &[&str], judge: impl Fn(&Path, f64)) {
     let chain = chain();
-    let words = ["prune", "store", "--keep-last", "2", "--approve", "store"];
     let store = copy(chain);
     let begun = Instant::now();
-    done(store.path(), &words);
+    done(store.path(), words);
     let took = begun.elapsed();
     let seed = f64::from(std::process::id() % 997) / 997.0;
+    let mut in_time = 0;
     for nth in 0..kills() {
         let moment = (seed + f64::from(nth) * 0.618_033_988_75).fract();
         let store = copy(chain);
-        let path = store.path();
         let mut child = Command::new(env!("CARGO_BIN_EXE_rescue"))
             .args(words)
-            .current_dir(path)
+            .current_dir(store.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         std::thread::sleep(Duration::from_secs_f64(took.as_secs_f64() * moment));
+        in_time += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
+        judge(store.path(), moment);
+    }
+    println!("{words:?}: {in_time} of {} kills before its end", kills());
+}
+
+#[test]
+fn a_prune_that_is_killed_at_any_moment_loses_no_image_and_goes_on() {
+    let words = ["prune", "store", "--keep-last", "2", "--approve", "store"];
+    let fifth = &chain().fifth;
+    killed(&words, |path, moment| {
         for name in ["d5", "p5"] {
-            assert_eq!(
-                restored(path, name),
-                chain.fifth,
-                "{name} after {moment} of {took:?}"
-            );
+            assert_eq!(restored(path, name), *fifth, "{name} after {moment}");
         }
         done(path, &words);
         assert_eq!(names(path), ["d5.img.zst", "p5.img.zst"]);
-        assert_eq!(
-            restored(path, "p5"),
-            chain.fifth,
-            "after {moment} of {took:?}"
-        );
+        assert_eq!(restored(path, "p5"), *fifth, "after {moment}");
         done(path, &["check", "store/d5.img.zst"]);
-    }
+    });
+}
+
+#[test]
+fn a_merge_that_is_killed_at_any_moment_loses_no_image_and_goes_on() {
+    let words = ["merge", "store/p4.img.zst"];
+    let before = names(chain().path());
+    killed(&words, |path, moment| {
+        for (name, raw) in [("p4", &chain().fourth), ("p5", &chain().fifth)] {
+            assert_eq!(restored(path, name), *raw, "{name} after {moment}");
+        }
+        // 3: it was a full image already.
+        let again = rescue(path, &words);
+        assert!(matches!(again.status.code(), Some(0 | 3)), "{again:?}");
+        assert_eq!(names(path), before, "after {moment}");
+        assert_eq!(restored(path, "p4"), chain().fourth, "after {moment}");
+        done(path, &["check", "store/p4.img.zst"]);
+        done(path, &["check", "store/p5.img.zst"]);
+    });
 }
 
 #[test]
