@@ -5,6 +5,7 @@
 mod any_order;
 mod chain;
 mod damage;
+mod faults;
 mod frozen;
 mod hostile;
 mod making;
