@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use disk::extent::{Extent, ExtentMap};
 use image::check;
@@ -110,7 +111,7 @@ impl Form {
         }
         all.retain(|name, _| Some(name.as_str()) != missing);
         let store = store_of(all);
-        (store.clone(), Box::new(Volumes::new(Box::new(store))))
+        (store.clone(), Box::new(Volumes::new(Arc::new(store))))
     }
 
     /// One of those that media and programs have.
@@ -124,11 +125,11 @@ impl Form {
         let (what, hit) = match dice(if self.in_volumes { 10 } else { 9 }) {
             0 => {
                 bytes[at] ^= 1 << dice(8);
-                ("bit", Some(vec![at..at + 1]))
+                ("bit", Some(only(at..at + 1)))
             }
             1 => {
                 bytes[at] = bytes[at].wrapping_add(1 + u8::try_from(dice(255)).unwrap());
-                ("byte", Some(vec![at..at + 1]))
+                ("byte", Some(only(at..at + 1)))
             }
             2 => {
                 bytes[sector.clone()].fill(0);
@@ -239,6 +240,10 @@ fn volume(nth: usize, count: usize) -> String {
     }
 }
 
+fn only(range: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(range).collect()
+}
+
 /// Two chunks, with all that stands before them, in each other's place.
 fn swap_frames(
     holds: &[(Range<usize>, Extent)],
@@ -258,7 +263,7 @@ fn swap_frames(
     swapped.extend_from_slice(&bytes[two.end..]);
     *bytes = swapped;
     // What lies between them has moved when they are not of one length.
-    ("swap of frames", Some(vec![one.start..two.end]))
+    ("swap of frames", Some(only(one.start..two.end)))
 }
 
 /// All of the disk, cell by cell, the odd ones first.

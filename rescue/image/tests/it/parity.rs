@@ -1,5 +1,6 @@
 //! Parity: what is damaged comes back byte for byte, up to what it promises, and never gets worse.
 
+use disk::extent::ExtentMap;
 use image::check;
 use image::memory::MemoryStore;
 use image::mend::{Mend, Mended, With, interim_name};
@@ -7,7 +8,7 @@ use image::reader::Reader;
 use image::store::Store;
 use image::writer::Writer;
 
-use crate::making::{Disk, manifest, open, restore, rounds, store_with};
+use crate::making::{Disk, manifest, noise, open, restore, rounds, store_with};
 
 const BLOCK: usize = 4096;
 
@@ -134,6 +135,39 @@ fn scattered_blocks_come_back_with_three_percent_of_parity() {
             spoil(&mut damaged[at..at + BLOCK], &mut random);
         }
         becomes_whole(damaged, &whole, &format!("round {round}"));
+    }
+}
+
+/// With 50 percent a window has 64 MiB, so that a small image has several.
+#[test]
+fn an_image_of_several_windows_loses_a_run_in_each_and_one_over_their_border() {
+    if std::env::var_os("RESCUE_TEST_ALL").is_none() {
+        return several_windows(66 << 20, 1);
+    }
+    several_windows(150 << 20, 6);
+}
+
+fn several_windows(len: usize, rounds: usize) {
+    const WINDOW: usize = 64 << 20;
+    let disk = Disk {
+        bytes: noise(len, 3),
+        used: ExtentMap::whole(len as u64),
+        unreadable: ExtentMap::new(),
+    };
+    let whole = with_parity(&disk, 50);
+    let mut random = Random(6);
+    for _ in 0..rounds {
+        let mut damaged = whole.clone();
+        // Over the border, and a third of what else is in each window: two thirds of the percentage come back.
+        let border = WINDOW - random.below(1 << 20);
+        spoil(&mut damaged[border..border + (1 << 20)], &mut random);
+        for start in (0..len).step_by(WINDOW) {
+            let rest = WINDOW.min(len - start);
+            let run = rest / 4;
+            let at = start + random.below(rest - run);
+            spoil(&mut damaged[at..at + run], &mut random);
+        }
+        becomes_whole(damaged, &whole, "several windows");
     }
 }
 
