@@ -26,6 +26,9 @@ use keys::{FIRST_BLOCK, FRAME};
 use reading::Reading;
 use writing::{Tail, Writing};
 
+/// Only of such a name is a file that is being written.
+const UNFINISHED: &str = ".unfinished";
+
 /// What new files are sealed with.
 #[derive(Clone, Debug)]
 pub struct Seal {
@@ -111,6 +114,18 @@ fn read_keys(file: &dyn ReadFile, title: &str) -> Result<Option<Found>, StoreErr
     }
 }
 
+/// Keys are durable before anything follows: where the power went while they were written there is nothing yet.
+fn has_torn_keys(file: &dyn ReadFile) -> Result<bool, StoreError> {
+    if file.len() > FIRST_BLOCK || file.is_empty() {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; usize::try_from(file.len()).expect("it has 8 KiB at most")];
+    file.read_at(0, &mut bytes)?;
+    let is_whole = |copy: &[u8]| Keys::read(copy).is_some();
+    let mut copies = bytes.chunks(FRAME);
+    Ok(copies.clone().all(keys::may_be_torn) && !copies.any(is_whole))
+}
+
 impl Sealed {
     pub fn new(inner: Arc<dyn Store>, keyring: Arc<Keyring>, seal: Option<Seal>) -> Sealed {
         Sealed {
@@ -150,6 +165,36 @@ impl Sealed {
         }
     }
 
+    /// Keys of its own, and nothing behind them; `file` is empty.
+    fn begin(
+        &self,
+        name: &str,
+        mut file: Box<dyn Append>,
+        seal: &Seal,
+    ) -> Result<Box<dyn Append>, StoreError> {
+        let mut id = ImageId([0; 16]);
+        self.keyring.random(&mut id.0).map_err(StoreError::Fault)?;
+        self.keyring.know(&seal.key);
+        let frame = Keys::new(id, &seal.key, seal.slots.clone()).build();
+        file.append(&frame)?;
+        file.append(&frame)?;
+        file.sync()?;
+        let key = FileKey::new(&seal.key, id);
+        Ok(self.writing(name, file, key, (0, 0), Zeroizing::default()))
+    }
+
+    /// Goes on with what is not sealed: that is right where it need not be.
+    fn resume_open(&self, name: &str, len: u64) -> Result<Box<dyn Append>, StoreError> {
+        match self.seal_for(name)? {
+            None => self.inner.resume(name, len),
+            Some(seal) if len == 0 => self.begin(name, self.inner.resume(name, 0)?, &seal),
+            Some(_) => Err(StoreError::Fault(format!(
+                "{} was begun unsealed; remove it, or choose another name",
+                self.title(name)
+            ))),
+        }
+    }
+
     fn data_key(&self, name: &str, keys: &Keys) -> Result<DataKey, StoreError> {
         let title = self.title(name);
         match self.keyring.open(keys, &title) {
@@ -179,13 +224,18 @@ impl Sealed {
     }
 
     fn reading(&self, name: &str, file: Box<dyn ReadFile>) -> Result<Opened, StoreError> {
+        if name.ends_with(UNFINISHED) && has_torn_keys(&*file)? {
+            return Ok(Opened::Nothing);
+        }
         let Some(Found { keys, notes }) = read_keys(&*file, &self.title(name))? else {
             return Ok(Opened::Plain(file));
         };
         let data = self.data_key(name, &keys)?;
         let key = FileKey::new(&data, keys.id);
-        Reading::open(file, key, self.tail_of(name), notes)
-            .map(|reading| Opened::Sealed(reading, keys.id, data))
+        Reading::open(file, key, self.tail_of(name), notes).map(|reading| {
+            let slots = keys.slots;
+            Opened::Sealed(reading, keys.id, Seal { key: data, slots })
+        })
     }
 
     fn writing(
@@ -204,8 +254,30 @@ impl Sealed {
 }
 
 enum Opened {
+    /// Not even its keys became durable.
+    Nothing,
     Plain(Box<dyn ReadFile>),
-    Sealed(Reading, ImageId, DataKey),
+    Sealed(Reading, ImageId, Seal),
+}
+
+/// A file in which there is nothing yet.
+struct Empty;
+
+impl ReadFile for Empty {
+    fn len(&self) -> u64 {
+        0
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        match buf.len() as u64 {
+            0 => Ok(()),
+            len => Err(StoreError::Unreadable {
+                offset,
+                len,
+                text: "there is nothing in it yet; repeat the command that began it".into(),
+            }),
+        }
+    }
 }
 
 impl Store for Sealed {
@@ -217,22 +289,14 @@ impl Store for Sealed {
         let Some(seal) = self.seal_for(name)? else {
             return self.inner.create(name);
         };
-        let mut id = ImageId([0; 16]);
-        self.keyring.random(&mut id.0).map_err(StoreError::Fault)?;
-        self.keyring.know(&seal.key);
-        let frame = Keys::new(id, &seal.key, seal.slots.clone()).build();
-        let mut file = self.inner.create(name)?;
-        file.append(&frame)?;
-        file.append(&frame)?;
-        let key = FileKey::new(&seal.key, id);
-        Ok(self.writing(name, file, key, (0, 0), Zeroizing::default()))
+        self.begin(name, self.inner.create(name)?, &seal)
     }
 
     fn resume(&self, name: &str, len: u64) -> Result<Box<dyn Append>, StoreError> {
         self.tails().remove(name);
-        let (reading, id, data) = match self.reading(name, self.inner.open(name)?)? {
-            Opened::Plain(_) => return self.inner.resume(name, len),
-            Opened::Sealed(reading, id, data) => (reading, id, data),
+        let (reading, id, seal) = match self.reading(name, self.inner.open(name)?)? {
+            Opened::Nothing | Opened::Plain(_) => return self.resume_open(name, len),
+            Opened::Sealed(reading, id, seal) => (reading, id, seal),
         };
         if len > reading.len() {
             return Err(StoreError::Fault(format!(
@@ -243,15 +307,20 @@ impl Store for Sealed {
         }
         let (number, start, front) = reading.cut(len)?;
         drop(reading);
+        if number == 0 && front.is_empty() {
+            // Perhaps not even both copies of its keys are there.
+            return self.begin(name, self.inner.resume(name, 0)?, &seal);
+        }
         let file = self
             .inner
             .resume(name, FIRST_BLOCK + number * BLOCK as u64)?;
-        let key = FileKey::new(&data, id);
+        let key = FileKey::new(&seal.key, id);
         Ok(self.writing(name, file, key, (number, start), front))
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn ReadFile>, StoreError> {
         Ok(match self.reading(name, self.inner.open(name)?)? {
+            Opened::Nothing => Box::new(Empty),
             Opened::Plain(file) => file,
             Opened::Sealed(reading, ..) => Box::new(reading),
         })

@@ -1,5 +1,6 @@
 //! Planning who can read a new image.
 
+use image::reader::Reader;
 use image::store::StoreError;
 use image::{file_name, unfinished_name};
 
@@ -16,7 +17,9 @@ pub fn settle(place: &OpenPlace, name: &str, plan: &mut Plan, survey: &mut Surve
     let unfinished = unfinished_name(name);
     let is_begun = place.store.exists(&unfinished).unwrap_or(false);
     let mut refuse = |text: String| survey.refuse(Refusal::Other { text });
-    if is_begun && asked && !place.is_sealed(&unfinished) {
+    // One without a head has nothing in it yet and is begun anew.
+    let is_open = || Reader::open(&*place.store, &unfinished).is_ok();
+    if is_begun && asked && !place.is_sealed(&unfinished) && is_open() {
         return refuse(format!(
             "{unfinished} was begun without --seal; leave that out too, or choose another name"
         ));

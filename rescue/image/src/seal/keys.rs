@@ -287,6 +287,17 @@ impl Keys {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Newer;
 
+/// Whether these may be the first bytes of one of which only a part was written: the rest is zeros.
+pub fn may_be_torn(bytes: &[u8]) -> bool {
+    let mut front = [0; 16];
+    front[..4].copy_from_slice(&SKIPPABLE.to_le_bytes());
+    let size = u32::try_from(FRAME - 8).expect("a frame of keys is 4 KiB");
+    front[4..8].copy_from_slice(&size.to_le_bytes());
+    front[8..].copy_from_slice(NAME);
+    let mut pairs = bytes.iter().zip(front);
+    pairs.all(|(byte, wanted)| *byte == wanted || *byte == 0)
+}
+
 /// Whether these are the first bytes of a frame of keys, whole or not.
 pub fn claims_to_be(bytes: &[u8]) -> bool {
     let fields = Fields(bytes);

@@ -72,20 +72,15 @@ impl Reading {
         Ok(reading)
     }
 
-    /// Where the last block ends. Of a damaged one nobody knows more than that it is full at most.
+    /// Where the last good block ends: damaged ones behind it were never durable, or nobody knows how full they were.
     fn end(&self) -> Result<u64, StoreError> {
-        let Some(last) = self.blocks.checked_sub(1) else {
-            return Ok(0);
-        };
-        if let Some(block) = self.block(last)? {
-            return Ok(block.end());
-        }
-        for number in (last.saturating_sub(FEW)..last).rev() {
+        let first = self.blocks.saturating_sub(FEW);
+        for number in (first..self.blocks).rev() {
             if let Some(block) = self.block(number)? {
-                return Ok(block.end() + (last - number) * ROOM as u64);
+                return Ok(block.end());
             }
         }
-        Ok(self.blocks * ROOM as u64)
+        Ok(first * ROOM as u64)
     }
 
     /// Where a cut at `offset` of the image falls: the blocks in front of it, where the last of them ends, and what of

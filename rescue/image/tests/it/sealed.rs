@@ -16,6 +16,7 @@ use image::volumes::Volumes;
 use image::writer::Writer;
 
 use crate::making::{CHUNK, Disk, extent, manifest, noise, open, restore, rounds};
+use crate::tape::{Tape, store_of};
 
 const NAME: &str = "pc.img.zst";
 const UNFINISHED: &str = "pc.img.zst.unfinished";
@@ -311,6 +312,64 @@ fn cut_anywhere_it_goes_on_behind_what_was_durable() {
         assert!(keys_of(&memory, NAME).unwrap().is_some());
     }
     assert!(furthest > u64::from(CHUNK) * 6, "{furthest}");
+}
+
+/// Whatever was not durable: it goes on, and what comes of it is sealed.
+#[test]
+fn after_a_power_cut_it_goes_on_sealed() {
+    let disk = Disk::new(9, 4);
+    let tape = Tape::over(BTreeMap::new());
+    let mut commits = vec![(0, 0)];
+    {
+        let store = sealing(tape.clone());
+        let mut writer = Writer::create(&store, "pc", disk.head()).unwrap();
+        disk.write_telling(&mut writer, 1, 2, &mut |at| {
+            commits.push((tape.changes().len(), at));
+        });
+        writer.finish(&manifest()).unwrap();
+    }
+    let all = tape.changes().len();
+    let mut random = Random(77);
+    let (mut begun_anew, mut went_on) = (0, 0);
+    for state in 0..rounds(40) {
+        // At its very beginning there may be no keys yet.
+        let cut = match state % 4 {
+            0 => state / 4 % 8,
+            _ => random.below(all + 1),
+        };
+        let memory = store_of(tape.after_power_cut(cut, &mut |below| random.below(below)));
+        let store = Sealed::new(
+            Arc::new(memory.clone()),
+            keyring(&["open sesame"]),
+            Some(seal()),
+        );
+        if !memory.exists(NAME).unwrap() {
+            let mut writer = match memory.exists(UNFINISHED).unwrap() {
+                true => Writer::resume(&store, "pc", &disk.head()),
+                false => Writer::create(&store, "pc", disk.head()),
+            }
+            .unwrap();
+            let commit = commits.iter().rev().find(|(changes, _)| *changes <= cut);
+            assert!(writer.at() >= commit.unwrap().1, "state {state}, cut {cut}");
+            match writer.at() {
+                0 => begun_anew += 1,
+                _ => went_on += 1,
+            }
+            disk.write(&mut writer, 1, 3);
+            writer.finish(&manifest()).unwrap();
+        }
+        assert!(
+            keys_of(&memory, NAME).unwrap().is_some(),
+            "state {state}, cut {cut}"
+        );
+        let (content, lost) = restore(&open(&opened(&memory, &["open sesame"])));
+        assert!(
+            lost.is_empty() && content == disk.expected(),
+            "state {state}, cut {cut}"
+        );
+    }
+    println!("{begun_anew} begun anew, {went_on} gone on with");
+    assert!(begun_anew > 5 && went_on > 10, "{begun_anew} {went_on}");
 }
 
 /// Notes every block that was ever handed to the store, kept or not.
