@@ -234,7 +234,8 @@ impl Sealed {
         let key = FileKey::new(&data, keys.id);
         Reading::open(file, key, self.tail_of(name), notes).map(|reading| {
             let slots = keys.slots;
-            Opened::Sealed(reading, keys.id, Seal { key: data, slots })
+            let seal = Seal { key: data, slots };
+            Opened::Sealed(Box::new(reading), keys.id, Box::new(seal))
         })
     }
 
@@ -257,7 +258,7 @@ enum Opened {
     /// Not even its keys became durable.
     Nothing,
     Plain(Box<dyn ReadFile>),
-    Sealed(Reading, ImageId, Seal),
+    Sealed(Box<Reading>, ImageId, Box<Seal>),
 }
 
 /// A file in which there is nothing yet.
@@ -322,7 +323,7 @@ impl Store for Sealed {
         Ok(match self.reading(name, self.inner.open(name)?)? {
             Opened::Nothing => Box::new(Empty),
             Opened::Plain(file) => file,
-            Opened::Sealed(reading, ..) => Box::new(reading),
+            Opened::Sealed(reading, ..) => reading,
         })
     }
 
