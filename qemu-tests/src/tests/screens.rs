@@ -74,7 +74,9 @@ fn image(seat: &mut Seat) -> Outcome {
     seat.press(Key::Clear)?;
     seat.type_in("pc")?;
     seat.press(Key::Enter)?;
-    let plan = seat.see("nothing has been written yet")?.join("\n");
+    seat.see("nothing has been written yet")?;
+    // The last line is drawn last: then the others are there too.
+    let plan = seat.see("Enter start")?.join("\n");
     ensure(
         plan.contains("SOURCE-0001") && plan.contains("image serial:SOURCE-0001"),
         || format!("the plan does not say what will be done:\n{plan}"),
@@ -160,7 +162,8 @@ fn refused_onto_its_own_store(seat: &mut Seat) -> Outcome {
     seat.choose("..0002")?;
     seat.see("Settings")?;
     seat.press(Key::Enter)?;
-    let reasons = seat.see("This cannot be done")?.join("\n");
+    seat.see("This cannot be done")?;
+    let reasons = seat.see("r try again")?.join("\n");
     seat.screenshot("refused")?;
     ensure(
         reasons.contains("holds the image")
@@ -180,7 +183,8 @@ fn agree_with_word(seat: &mut Seat, serial: &str) -> Outcome {
     seat.see("nothing has been written yet")?;
     seat.screenshot("plan")?;
     seat.press(Key::Enter)?;
-    let page = seat.see("type the last four characters of its serial number")?;
+    seat.see("type the last four characters of its serial number")?;
+    let page = seat.see("back, nothing is written")?;
     seat.type_in("yes")?;
     seat.press(Key::Enter)?;
     seat.see("'yes' is not it; nothing was written")?;
@@ -202,7 +206,8 @@ fn finish(seat: &mut Seat, words: &str) -> Outcome<Vec<String>> {
     seat.see("The disk, from its first to its last sector")?;
     seat.screenshot("running")?;
     seat.see_within("Report", JOB_WITHIN)?;
-    let report = seat.see(words)?;
+    seat.see(words)?;
+    let report = seat.see("save the report")?;
     seat.screenshot("report")?;
     Ok(report)
 }
