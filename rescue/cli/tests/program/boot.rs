@@ -2,23 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+use crate::made::rescue;
 
 /// Text mode, 80 by 25 spaces on red, and halted.
 const PAINTS_RED: [u8; 23] = [
     0xB8, 0x03, 0x00, 0xCD, 0x10, 0xB8, 0x00, 0xB8, 0x8E, 0xC0, 0x31, 0xFF, 0xB8, 0x20, 0x40, 0xB9,
     0xD0, 0x07, 0xF3, 0xAB, 0xF4, 0xEB, 0xFD,
 ];
-
-fn rescue(directory: &Path, words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
-        .args(words)
-        .current_dir(directory)
-        .output();
-    output.unwrap()
-}
 
 /// An image of a disk with one partition, whose first sector holds this program.
 fn imaged(program: &[u8]) -> TempDir {

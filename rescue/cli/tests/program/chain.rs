@@ -2,23 +2,15 @@
 //! under kill -9.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use crate::made::{self, EXT4, NTFS, shell, tool};
+use crate::made::{self, EXT4, NTFS, rescue, shell, tool};
 
 const POINTS: usize = 6;
-
-fn rescue(directory: &Path, words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
-        .args(words)
-        .current_dir(directory)
-        .output();
-    output.unwrap()
-}
 
 /// What it says on both of its outputs.
 fn done(directory: &Path, words: &[&str]) -> String {

@@ -1,20 +1,10 @@
 //! `rescue check --deep`: what no digest can tell.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use crate::made::shell;
-
-fn rescue(directory: &Path, words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
-        .args(words)
-        .current_dir(directory)
-        .output();
-    output.unwrap()
-}
+use crate::made::{rescue, shell};
 
 /// A block of a file that the filesystem's own bitmap calls free is never copied, and every digest is right.
 #[test]

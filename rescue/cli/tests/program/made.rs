@@ -47,6 +47,16 @@ pub fn shell(script: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// The program, with these words, in a directory; whatever passphrase this environment has is not for it.
+pub fn rescue(directory: &Path, words: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
+        .args(words)
+        .env_remove("RESCUE_PASSPHRASE")
+        .current_dir(directory)
+        .output();
+    output.unwrap()
+}
+
 /// Made once for all tests of a program.
 pub fn disk() -> &'static Path {
     static DISK: OnceLock<(TempDir, PathBuf)> = OnceLock::new();

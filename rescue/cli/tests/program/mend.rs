@@ -1,19 +1,10 @@
 //! A damaged image is made whole, and nothing else of it changes.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::made::{self, digest, shell};
-
-fn rescue(directory: &Path, words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
-        .args(words)
-        .current_dir(directory)
-        .output();
-    output.unwrap()
-}
+use crate::made::{self, digest, rescue, shell};
 
 fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

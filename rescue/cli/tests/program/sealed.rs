@@ -2,20 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::made::shell;
-
-fn rescue(directory: &Path, words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
-        .args(words)
-        .env_remove("RESCUE_PASSPHRASE")
-        .current_dir(directory)
-        .output();
-    output.unwrap()
-}
+use crate::made::{rescue, shell};
 
 /// What it said, which ended so.
 fn said(directory: &Path, words: &[&str], code: i32) -> String {

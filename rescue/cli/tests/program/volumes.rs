@@ -2,19 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use crate::made::{self, shell};
-
-fn rescue(directory: &Path, words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_rescue"))
-        .args(words)
-        .current_dir(directory)
-        .output();
-    output.unwrap()
-}
+use crate::made::{self, rescue, shell};
 
 fn done(directory: &Path, words: &[&str]) -> String {
     let output = rescue(directory, words);

@@ -28,8 +28,7 @@ pub struct OpenPlace {
 
 impl OpenPlace {
     /// On no disk and in no directory that is known.
-    pub fn new(base: impl Into<Arc<dyn Store>>, keyring: Arc<Keyring>, name: String) -> OpenPlace {
-        let base = base.into();
+    pub fn new(base: Arc<dyn Store>, keyring: Arc<Keyring>, name: String) -> OpenPlace {
         OpenPlace {
             free_bytes: base.free_bytes(),
             store: Box::new(Sealed::new(Arc::clone(&base), Arc::clone(&keyring), None)),
@@ -45,27 +44,16 @@ impl OpenPlace {
     #[must_use]
     pub fn in_volumes(self, bytes: Option<u64>) -> OpenPlace {
         let Some(bytes) = bytes else { return self };
-        let base: Arc<dyn Store> = Arc::new(Volumes::of_at_most(self.base, bytes));
-        OpenPlace {
-            store: Box::new(Sealed::new(
-                Arc::clone(&base),
-                Arc::clone(&self.keyring),
-                None,
-            )),
-            base,
-            ..self
-        }
+        let base = Arc::new(Volumes::of_at_most(self.base, bytes));
+        OpenPlace { base, ..self }.sealing(None)
     }
 
     /// New files of it are sealed.
     #[must_use]
     pub fn sealing(self, seal: Option<Seal>) -> OpenPlace {
+        let (base, keyring) = (Arc::clone(&self.base), Arc::clone(&self.keyring));
         OpenPlace {
-            store: Box::new(Sealed::new(
-                Arc::clone(&self.base),
-                Arc::clone(&self.keyring),
-                seal,
-            )),
+            store: Box::new(Sealed::new(base, keyring, seal)),
             ..self
         }
     }

@@ -206,6 +206,19 @@ pub fn restore(reader: &Reader) -> (Vec<u8>, ExtentMap) {
     (disk, lost)
 }
 
+/// Reproducible, and well mixed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((x ^ (x >> 31)) % limit as u64).unwrap()
+    }
+}
+
 /// So many rounds, and twenty times as many when everything is asked for.
 pub fn rounds(default: usize) -> usize {
     if std::env::var_os("RESCUE_TEST_ALL").is_some() {

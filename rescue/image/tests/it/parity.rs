@@ -8,7 +8,7 @@ use image::reader::Reader;
 use image::store::Store;
 use image::writer::Writer;
 
-use crate::making::{Disk, manifest, noise, open, restore, rounds, store_with};
+use crate::making::{Disk, Random, manifest, noise, open, restore, rounds, store_with};
 
 const BLOCK: usize = 4096;
 
@@ -28,19 +28,6 @@ fn repair(store: &dyn Store) -> Mended {
         with: With::Parity,
     };
     mend.run(&mut |_| Ok(())).unwrap()
-}
-
-/// Reproducible, and well mixed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((x ^ (x >> 31)) % limit as u64).unwrap()
-    }
 }
 
 fn spoil(bytes: &mut [u8], random: &mut Random) {
