@@ -49,7 +49,7 @@ pub fn run(image: &Place, output: &Output, streams: &mut Streams<'_>) -> Exit {
         percent.map(|of| format!("parity     {of} %; 'rescue repair' makes damage good\n"));
     let parity = parity.unwrap_or_default();
     let mut told = manifest.clone();
-    // It is that only for who can open it.
+    // No zstd unpacks what is sealed.
     told.in_disk_order &= sealed.is_none();
     let sealed = sealed.unwrap_or_default();
     match write!(streams.out, "{}{parity}{sealed}", Story(&told)) {

@@ -22,8 +22,16 @@ pub fn run(words: KeyCommand, streams: &mut Streams<'_>) -> Exit {
         KeyCommand::Add {
             of,
             new_passphrase_file,
-        } => add(&of.image, new_passphrase_file, streams),
-        KeyCommand::Recovery { of } => recovery(&of.image, streams),
+            consent,
+        } => add(
+            &of.image,
+            new_passphrase_file,
+            consent.approve.as_deref(),
+            streams,
+        ),
+        KeyCommand::Recovery { of, consent } => {
+            recovery(&of.image, consent.approve.as_deref(), streams)
+        }
         KeyCommand::Remove {
             of,
             number,
@@ -94,7 +102,12 @@ fn list(image: &Place, output: &Output, streams: &mut Streams<'_>) -> Result<(),
     Ok(())
 }
 
-fn add(image: &Place, file: Option<PathBuf>, streams: &mut Streams<'_>) -> Result<(), Refused> {
+fn add(
+    image: &Place,
+    file: Option<PathBuf>,
+    approve: Option<&str>,
+    streams: &mut Streams<'_>,
+) -> Result<(), Refused> {
     let (place, _) = opened(image)?;
     // Before anything is asked: whoever cannot open it adds nothing.
     let seal = place.seal_of(&place.name).map_err(refused)?;
@@ -103,15 +116,23 @@ fn add(image: &Place, file: Option<PathBuf>, streams: &mut Streams<'_>) -> Resul
         Some(file) => seals::read(&file)?,
         None => seals::ask_twice(streams)?,
     };
+    let what = format!("a passphrase is added to the first 8 KiB of {image}");
+    agreed(&what, &place.name, approve, streams)?;
     let slot = sealing::slot(SlotKind::Passphrase, &secret, &seal.key).map_err(refused)?;
     place.seals().add_slot(&place.name, slot).map_err(refused)?;
     tell(streams, &format!("{image} has one more passphrase"))
 }
 
-fn recovery(image: &Place, streams: &mut Streams<'_>) -> Result<(), Refused> {
+fn recovery(
+    image: &Place,
+    approve: Option<&str>,
+    streams: &mut Streams<'_>,
+) -> Result<(), Refused> {
     let (place, _) = opened(image)?;
     let seal = place.seal_of(&place.name).map_err(refused)?;
     let seal = seal.ok_or_else(|| refused("it is no longer sealed"))?;
+    let what = format!("a recovery key is added to the first 8 KiB of {image}");
+    agreed(&what, &place.name, approve, streams)?;
     let words = words()?;
     let slot = sealing::slot(SlotKind::Recovery, words.as_bytes(), &seal.key).map_err(refused)?;
     let picture = picture(&words)?;
@@ -178,25 +199,35 @@ fn remove(
         "key {number} of {image}, a {}, is removed for good",
         kind(&keys.slots[nth])
     );
-    let typed = match (approve, streams.ask.as_mut()) {
-        (Some(word), _) => word.to_owned(),
-        (None, Some(ask)) => {
-            let question = format!("{what}. Type {} to agree: ", place.name);
-            ask(&question).map_err(refused)?.trim().to_owned()
-        }
-        (None, None) => String::new(),
-    };
-    if typed != place.name {
-        return Err(refused(format!(
-            "nothing was written: {what} only with --approve {}",
-            place.name
-        )));
-    }
+    agreed(&what, &place.name, approve, streams)?;
     place
         .seals()
         .remove_slot(&place.name, nth)
         .map_err(refused)?;
     tell(streams, &format!("{image} has one key less"))
+}
+
+/// Nothing is written before a person has seen what, and agreed.
+fn agreed(
+    what: &str,
+    name: &str,
+    approve: Option<&str>,
+    streams: &mut Streams<'_>,
+) -> Result<(), Refused> {
+    let typed = match (approve, streams.ask.as_mut()) {
+        (Some(word), _) => word.to_owned(),
+        (None, Some(ask)) => {
+            let question = format!("{what}. Type {name} to agree: ");
+            ask(&question).map_err(refused)?.trim().to_owned()
+        }
+        (None, None) => String::new(),
+    };
+    match typed == name {
+        true => Ok(()),
+        false => Err(refused(format!(
+            "nothing was written: {what} only with --approve {name}"
+        ))),
+    }
 }
 
 fn tell(streams: &mut Streams<'_>, text: &str) -> Result<(), Refused> {

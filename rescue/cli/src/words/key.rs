@@ -23,11 +23,15 @@ pub enum KeyCommand {
         /// The new passphrase; without it, it is asked for twice
         #[arg(long, value_name = "FILE")]
         new_passphrase_file: Option<PathBuf>,
+        #[command(flatten)]
+        consent: Approval,
     },
     /// Adds a key that this program makes, and prints it once: words, and a picture of them (QR code)
     Recovery {
         #[command(flatten)]
         of: KeyOf,
+        #[command(flatten)]
+        consent: Approval,
     },
     /// Removes the key of this number; the last one stays
     Remove {

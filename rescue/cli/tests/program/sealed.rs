@@ -112,10 +112,17 @@ fn a_sealed_image_is_restored_has_a_child_is_merged_and_changes_its_keys() {
 fn keys(path: &Path) {
     let word = ["--passphrase-file", "word"];
     let with = |words: &[&'static str]| [words, &word].concat();
+    let approve = ["--approve", "t.img.zst"];
     let added = ["key", "add", "t.img.zst", "--new-passphrase-file", "other"];
+    assert!(said(path, &with(&added), 3).contains("nothing was written: a passphrase is added"));
+    let added = [&added[..], &approve].concat();
     assert!(said(path, &added, 3).contains("is sealed"));
     said(path, &with(&added), 0);
-    let told = said(path, &with(&["key", "recovery", "t.img.zst"]), 0);
+    let told = said(
+        path,
+        &with(&[&["key", "recovery", "t.img.zst"][..], &approve].concat()),
+        0,
+    );
     let words = told
         .lines()
         .find(|line| line.split(' ').count() == 12 && line.is_ascii())
