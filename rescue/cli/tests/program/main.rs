@@ -15,6 +15,7 @@ mod left_out;
 mod licences;
 mod locked;
 mod made;
+mod memory;
 mod mend;
 mod roundtrip;
 mod sealed;
