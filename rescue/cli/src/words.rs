@@ -131,7 +131,8 @@ pub enum Command {
         rescue export laptop.img.zst laptop.qcow2 --format qcow2\n  \
         rescue export laptop.img.zst laptop.vhdx --format vhdx\n  \
         rescue export serial:S3Z9NB0K /mnt/usb/pc.vmdk --format vmdk\n  \
-        rescue export laptop.img.zst /mnt/partimag/laptop --format clonezilla\n\n\
+        rescue export laptop.img.zst /mnt/partimag/laptop --format clonezilla\n  \
+        rescue export laptop.img.zst laptop.img.bmap --format bmap\n\n\
         What is there is never overwritten. What no filesystem uses reads as zeros.")]
     Export(exchange::ExportWords),
 

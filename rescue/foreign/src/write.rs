@@ -1,5 +1,6 @@
 //! Writing a disk as an image of another program: in the order of the disk, zeros left out.
 
+pub mod bmap;
 pub mod clonezilla;
 mod qcow2;
 mod raw;

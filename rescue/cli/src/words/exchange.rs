@@ -29,7 +29,7 @@ pub struct ExportWords {
     from: Origin,
     /// Must not exist
     file: PathBuf,
-    /// raw, qcow2, vhdx, vmdk, or clonezilla, which is a directory
+    /// raw, qcow2, vhdx, vmdk; clonezilla, which is a directory; or bmap, which bmaptool wants beside an image
     #[arg(long)]
     format: Format,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod bmap;
 mod boot;
 mod chain;
 mod deep;

@@ -10,6 +10,7 @@ use disk::geometry::Geometry;
 use disk::source::BlockSource;
 use foreign::write::{Kind, Out, Writer};
 
+mod block_map;
 mod directory;
 
 use super::Job;
@@ -44,12 +45,15 @@ impl Job<'_> {
         };
         let permit = self.permits.first();
         let permit = permit.ok_or_else(|| Stop::Bug("this may write no file".into()))?;
-        let kind = match format {
-            Format::File(kind) => *kind,
-            Format::Clonezilla => return self.export_directory(permit, meter, report),
-        };
+        if *format == Format::Clonezilla {
+            return self.export_directory(permit, meter, report);
+        }
         let file = new_file::create(permit).map_err(fault)?;
-        let ended = self.exported(kind, &file, meter, report);
+        let ended = self.reading(|fetch, geometry| match format {
+            Format::File(kind) => self.export_from(fetch, geometry, *kind, &file, meter, report),
+            Format::Bmap => self.block_map_from(fetch, geometry, &file, meter, report),
+            Format::Clonezilla => Err(Stop::Bug("a directory is no file".into())),
+        });
         match ended {
             Ok(()) => new_file::publish(permit, file).map_err(fault),
             Err(stop) => {
@@ -59,23 +63,19 @@ impl Job<'_> {
         }
     }
 
-    fn exported(
+    /// Gives what is exported, opened, to `work`.
+    fn reading(
         &self,
-        kind: Kind,
-        file: &File,
-        meter: &mut Meter<'_>,
-        report: &mut Report,
+        work: impl FnOnce(&dyn Fetch, Geometry) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         match &self.plan.source {
             Some(disk) => {
                 let source = self.host.open_source(&disk.identity).map_err(fault)?;
-                let fetch = FromDisk::new(&*source, self.cancel);
-                self.export_from(&fetch, source.geometry(), kind, file, meter, report)
+                work(&FromDisk::new(&*source, self.cancel), source.geometry())
             }
             None => {
                 let reader = self.image_reader()?;
-                let fetch = FromImage::new(&reader, self.cancel);
-                self.export_from(&fetch, reader.geometry(), kind, file, meter, report)
+                work(&FromImage::new(&reader, self.cancel), reader.geometry())
             }
         }
     }
@@ -234,6 +234,11 @@ impl Job<'_> {
 /// Takes the parts of a disk, ascending.
 trait Put: Send {
     fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// What of a piece it takes: short gaps too, as zeros.
+    fn parts(left: &Piece) -> &[Extent] {
+        &left.runs
+    }
 }
 
 impl Put for Writer {
@@ -249,12 +254,12 @@ struct Copied {
 
 impl Copied {
     /// Bytes that went to the writer.
-    fn put(&mut self, slot: &Slot, writer: &mut impl Put) -> io::Result<u64> {
+    fn put<P: Put>(&mut self, slot: &Slot, writer: &mut P) -> io::Result<u64> {
         let Some(left) = &slot.left else {
             return Ok(0);
         };
         let mut written = 0;
-        let leaves = left.runs.iter();
+        let leaves = P::parts(left).iter();
         for leaf in leaves.flat_map(|run| run.split_at_multiples(LEAF)) {
             writer.put(leaf.start(), &slot.buffer[left.place(leaf)])?;
             written += leaf.len();

@@ -40,6 +40,10 @@ pub fn plan(
             ));
         }
     }
+    let needs_bytes = match format {
+        Format::Bmap => block_map_bytes(&plan),
+        Format::File(_) | Format::Clonezilla => needs_bytes,
+    };
     room(&path, needs_bytes, &plan, survey);
     plan.lines.insert(
         0,
@@ -50,7 +54,7 @@ pub fn plan(
         ),
     );
     plan.lines.push(match format {
-        Format::File(_) => format!("destination: {}, a new file", path.display()),
+        Format::File(_) | Format::Bmap => format!("destination: {}, a new file", path.display()),
         Format::Clonezilla => format!(
             "destination: {}, a new directory, about {}",
             path.display(),
@@ -108,6 +112,11 @@ fn source(
             Some((geometry, needs))
         }
     }
+}
+
+/// A line for each range, and what stands around them.
+fn block_map_bytes(plan: &Plan) -> u64 {
+    1024 + 160 * plan.used.count() as u64
 }
 
 /// Takes into the plan what a directory of Clonezilla holds; about how much that will be.

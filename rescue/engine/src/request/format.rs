@@ -5,24 +5,27 @@ use std::str::FromStr;
 
 use foreign::write::Kind;
 
-/// `raw`, `qcow2`, `vhdx`, `vmdk`, `clonezilla`.
+/// `raw`, `qcow2`, `vhdx`, `vmdk`, `clonezilla`, `bmap`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     File(Kind),
     /// A directory.
     Clonezilla,
+    /// What bmaptool wants beside a raw disk: it holds sums, no bytes.
+    Bmap,
 }
 
 impl Format {
     fn all() -> impl Iterator<Item = Format> {
         let files = Kind::ALL.into_iter().map(Format::File);
-        files.chain([Format::Clonezilla])
+        files.chain([Format::Clonezilla, Format::Bmap])
     }
 
     fn name(self) -> &'static str {
         match self {
             Format::File(kind) => kind.name(),
             Format::Clonezilla => "clonezilla",
+            Format::Bmap => "bmap",
         }
     }
 }

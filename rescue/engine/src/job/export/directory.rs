@@ -7,13 +7,11 @@ use std::sync::Arc;
 
 use disk::extent::ExtentMap;
 use disk::geometry::Geometry;
-use disk::source::BlockSource;
 use foreign::write::clonezilla::{Directory, OutFolder};
 
 use super::super::Job;
 use super::super::digest::Digests;
-use super::super::fetch::{Fetch, FromDisk};
-use super::super::from_image::FromImage;
+use super::super::fetch::Fetch;
 use super::super::meter::Meter;
 use super::super::pipeline::Stop;
 use super::{Copied, Put, Written, fault};
@@ -31,31 +29,13 @@ impl Job<'_> {
         report: &mut Report,
     ) -> Result<(), Stop> {
         let path = new_file::create_directory(permit).map_err(fault)?;
-        match self.directory(&path, meter, report) {
+        let ended = self
+            .reading(|fetch, geometry| self.directory_from(fetch, geometry, &path, meter, report));
+        match ended {
             Ok(()) => new_file::publish_directory(permit).map_err(fault),
             Err(stop) => {
                 new_file::abandon_directory(permit);
                 Err(stop)
-            }
-        }
-    }
-
-    fn directory(
-        &self,
-        path: &Path,
-        meter: &mut Meter<'_>,
-        report: &mut Report,
-    ) -> Result<(), Stop> {
-        match &self.plan.source {
-            Some(disk) => {
-                let source = self.host.open_source(&disk.identity).map_err(fault)?;
-                let fetch = FromDisk::new(&*source, self.cancel);
-                self.directory_from(&fetch, source.geometry(), path, meter, report)
-            }
-            None => {
-                let reader = self.image_reader()?;
-                let fetch = FromImage::new(&reader, self.cancel);
-                self.directory_from(&fetch, reader.geometry(), path, meter, report)
             }
         }
     }
