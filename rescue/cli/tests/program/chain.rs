@@ -21,16 +21,21 @@ fn done(directory: &Path, words: &[&str]) -> String {
     said
 }
 
-/// What happens to the disk between one point and the next: on `p2` (ext4), `p3` (NTFS), `p1` (FAT32), cut out of it.
+/// What happens to the disk between one point and the next: files added, deleted, grown, defragmented; a partition
+/// resized, a filesystem made anew. On `p2` (ext4), `p3` (NTFS), `p1` (FAT32), cut out of it.
 const CHANGES: [&str; POINTS - 1] = [
     // Files added and deleted on ext4.
     "head -c 3M /dev/urandom >new; { echo write new new.bin; for n in 1 2 4 5 7; do echo rm docs/$n.txt; done; } |
         debugfs -w -f - p2 >/dev/null 2>&1; e2fsck -fn p2 >/dev/null; rm new",
     // One grown on NTFS, one new.
-    "head -c 5M /dev/urandom >grown; ntfscp -q p3 grown media.bin; head -c 300K /dev/urandom >other; ntfscp -q p3 other 20.txt
+    "[ $(ntfscat p3 media.bin | wc -c) = 6291456 ]; { ntfscat p3 media.bin; head -c 3M /dev/urandom; } >grown
+        ntfscp -q p3 grown media.bin; ntfscat p3 media.bin | cmp - grown; head -c 300K /dev/urandom >other; ntfscp -q p3 other 20.txt
         rm grown other",
-    // Deleted, added and grown on FAT.
-    "mdel -i p1 ::/docs/10.txt ::/docs/11.txt; head -c 1M /dev/urandom >new; mcopy -i p1 new ::/new; mcopy -o -i p1 new ::/docs/12.txt
+    // Deleted, added and grown on FAT; on ext4 the file that fell into the holes of others is defragmented by the kernel.
+    "mkdir m; mount -o loop p2 m; trap 'mountpoint -q m && umount m' EXIT; extents() { filefrag m/new.bin | awk '{ print $2 }'; }
+        was=$(extents); sum=$(sha256sum <m/new.bin); [ $was -ge 8 ]; e4defrag m/new.bin >/dev/null; sync
+        [ $(extents) -le $((was / 4)) ]; [ \"$sum\" = \"$(sha256sum <m/new.bin)\" ]; umount m; rmdir m; e2fsck -fn p2 >/dev/null
+        mdel -i p1 ::/docs/10.txt ::/docs/11.txt; head -c 1M /dev/urandom >new; mcopy -i p1 new ::/new; mcopy -o -i p1 new ::/docs/12.txt
         rm new; fsck.fat -n p1 >/dev/null",
     // The partition of ext4 made smaller with its filesystem.
     "e2fsck -fy p2 >/dev/null 2>&1 || [ $? -le 1 ]; resize2fs -f p2 50M >/dev/null 2>&1; e2fsck -fn p2 >/dev/null; small=1",
@@ -198,6 +203,39 @@ fn every_point_of_a_chain_and_a_differential_restore_what_the_disk_held_then() {
         sizes[1..].iter().all(|size| *size * 2 < sizes[0]),
         "{sizes:?}"
     );
+}
+
+#[test]
+fn every_point_of_an_exact_chain_and_a_differential_are_the_raw_copy_to_the_last_byte() {
+    let chain = chain();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let raw = |nth: usize| chain.path().join(format!("raw{nth}")).display().to_string();
+    let disk = path.join("disk.img").display().to_string();
+    let image = |name: &str, parent: &[&str]| {
+        let words = ["image", "disk.img", ".", "--exact", "--name", name];
+        done(path, &[&words, parent].concat())
+    };
+    for nth in 0..POINTS {
+        tool("cp", &[&raw(nth), &disk]);
+        let parent = format!("e{}", nth.saturating_sub(1));
+        let parent = ["--parent", &parent];
+        image(&format!("e{nth}"), if nth > 0 { &parent } else { &[] });
+    }
+    image("d5", &["--parent", "e0"]);
+    let points = (0..POINTS).map(|nth| (format!("e{nth}"), nth));
+    for (name, nth) in points.chain([("d5".to_owned(), POINTS - 1)]) {
+        let image = format!("{name}.img.zst");
+        let out = path.join("out").display().to_string();
+        done(path, &["restore", &image, &out, "--no-verify"]);
+        tool("cmp", &[&out, &raw(nth)]);
+        std::fs::remove_file(&out).unwrap();
+        let bytes = std::fs::metadata(path.join(&image)).unwrap().len();
+        assert!(
+            nth == 0 || bytes < made::SIZE_MIB << 18,
+            "{name} has {bytes}"
+        );
+    }
 }
 
 fn size(directory: &Path, name: &str) -> u64 {
