@@ -109,6 +109,10 @@ pub const TESTS: &[Test] = &[
         system::mbr_system_imaged_restored_and_boots,
     ),
     all(
+        "mbr_image_flashed_by_bmaptool_boots",
+        system::mbr_image_flashed_by_bmaptool_boots,
+    ),
+    all(
         "gpt_system_cloned_and_boots",
         system::gpt_system_cloned_and_boots,
     ),

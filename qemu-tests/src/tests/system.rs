@@ -260,3 +260,34 @@ pub fn gpt_system_cloned_and_boots(lab: &Lab) -> Outcome {
 pub fn mbr_system_cloned_and_boots(lab: &Lab) -> Outcome {
     cloned(lab, "mbr", Firmware::Bios)
 }
+
+/// The image and the block map that the booted image made of it leave the store, and bmaptool does the rest.
+pub fn mbr_image_flashed_by_bmaptool_boots(lab: &Lab) -> Outcome {
+    let system = System::get(lab, "mbr", Firmware::Bios)?;
+    let store = store(lab)?;
+    let mut running = unattended(
+        lab,
+        Firmware::Bios,
+        &[
+            system.source(),
+            Drive::new(Bus::Virtio, &store, "STORE-0002"),
+        ],
+        &[
+            "rescue image serial:SOURCE-0001 label:STORE --name pc".to_owned(),
+            "!rescue export label:STORE/pc.img.zst /tmp/map --format bmap && mkdir -p /mnt && \
+             blockdev --setrw /dev/vda && blockdev --setrw /dev/vda1 && mount -t ext4 /dev/vda1 /mnt && cp /tmp/map /mnt/pc.img.bmap && umount /mnt"
+                .to_owned(),
+        ],
+    )?;
+    done(&mut running, 2)?;
+    running.ended(SWITCHED_OFF_WITHIN)?;
+    system.assert_untouched()?;
+    let name = format!("{}?offset=1048576", store.display());
+    for file in ["pc.img.zst", "pc.img.bmap"] {
+        let dump = format!("dump {file} {file}");
+        lab.tool("e2fsprogs", "debugfs", &["-R", &dump, &name])?;
+    }
+    let words = ["copy", "--bmap", "pc.img.bmap", "pc.img.zst", "flashed.img"];
+    lab.tool("bmap-tools", "bmaptool", &words)?;
+    system.assert_boots(lab, Bus::Ahci, &lab.folder.join("flashed.img"))
+}
