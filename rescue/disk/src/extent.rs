@@ -251,6 +251,18 @@ impl ExtentMap {
         self.iter().filter_map(|e| e.shifted(by)).collect()
     }
 
+    /// Takes every gap narrower than this between two extents.
+    pub fn close_gaps(&mut self, narrow: u64) {
+        self.extents.dedup_by(|next, last| {
+            let close = next.start - last.end() < narrow;
+            if close {
+                last.len = next.end() - last.start;
+            }
+            close
+        });
+        self.extents.shrink_to_fit();
+    }
+
     /// Every extent grown outwards to multiples of `granule`, cut at `limit`.
     pub fn aligned_out(&self, granule: u64, limit: u64) -> ExtentMap {
         self.iter()

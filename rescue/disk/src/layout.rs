@@ -2,6 +2,7 @@
 
 mod classes;
 mod content;
+mod pieces;
 
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +162,7 @@ fn divided(
 ) -> Result<Vec<Region>, ReadError> {
     let mut free = ExtentMap::whole(source.size_bytes());
     let mut regions = Vec::new();
+    let mut narrow = None;
     for extent in table.own.iter() {
         deal(&mut free, extent, &Owner::Table, &mut regions);
     }
@@ -179,7 +181,10 @@ fn divided(
             content,
         };
         deal(&mut free, partition.extent, &owner, &mut regions);
+        // At once, so that many filesystems never lie in memory with all of their pieces.
+        narrow = narrow.max(pieces::bound(&mut regions));
     }
+    notes.extend(narrow.map(pieces::note));
     regions.extend(free.iter().map(|extent| Region {
         extent,
         owner: Owner::Gap,
