@@ -111,3 +111,38 @@ fn a_block_map_tells_of_a_byte_that_is_not_the_images() {
         file.write_all_at(&byte, place).unwrap();
     }
 }
+
+#[test]
+fn a_block_map_of_a_child_comes_with_the_word_that_makes_it_useful() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let flash = |equal: bool| {
+        let words = ["copy", "--bmap", "map", "child.img.zst", "flashed"];
+        let said = shell(&format!(
+            "cd {}; bmaptool {} 2>&1 && echo done || true",
+            path.display(),
+            words.join(" ")
+        ));
+        assert_eq!(said.ends_with("done"), equal, "{said}");
+    };
+    shell(&format!(
+        "cd {}; head -c 3M /dev/urandom >disk",
+        path.display()
+    ));
+    done(path, &["image", "disk", ".", "--name", "full"]);
+    shell(&format!(
+        "cd {}; printf new | dd of=disk bs=1 seek=1M conv=notrunc status=none",
+        path.display()
+    ));
+    let words = ["image", "disk", ".", "--name", "child", "--parent", "full"];
+    done(path, &words);
+    let said = done(
+        path,
+        &["export", "child.img.zst", "map", "--format", "bmap"],
+    );
+    assert!(said.contains("rescue merge child.img.zst"), "{said}");
+    flash(false);
+    done(path, &["merge", "child.img.zst"]);
+    flash(true);
+    shell(&format!("cd {}; cmp flashed disk", path.display()));
+}

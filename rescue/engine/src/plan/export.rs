@@ -7,6 +7,7 @@ use disk::layout::Layout;
 use disk::size::Size;
 use disk::source::BlockSource;
 use foreign::write::{Kind, clonezilla};
+use image::head::Lineage;
 
 use super::find::{Survey, used};
 use super::imaging::estimate;
@@ -87,7 +88,14 @@ fn source(
                 plan.used_bytes = plan.used_bytes.min(manifest.used_bytes);
             }
             plan.lines.extend(opened.lines());
-            let geometry = opened.reader.head().geometry;
+            let head = opened.reader.head();
+            let geometry = head.geometry;
+            if format == Format::Bmap && head.lineage == Lineage::Child {
+                survey.warnings.push(format!(
+                    "{place} leaves to its parents what they hold: bmaptool cannot read it; make it a full image first: \
+                     rescue merge {place}"
+                ));
+            }
             let mut needs = plan.used_bytes;
             if format == Format::Clonezilla {
                 let layout = survey.layout(&opened.reader);
