@@ -254,6 +254,14 @@ pub struct Decoder {
     own: Vec<u8>,
     /// What is stored for the same cell in an ancestor.
     below: Vec<u8>,
+    ancestors: Ancestors,
+}
+
+/// How the chunks of ancestors are read, over which a patched one is put together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ancestors {
+    AsTheyStand,
+    MadeGood,
 }
 
 impl fmt::Debug for Decoder {
@@ -297,6 +305,7 @@ impl Decoder {
             expected: Vec::new(),
             own: Vec::new(),
             below: Vec::new(),
+            ancestors: Ancestors::AsTheyStand,
         })
     }
 
@@ -344,6 +353,20 @@ impl Decoder {
             stored,
             content,
         )
+    }
+
+    /// As [`Decoder::decode_into`], with what the parity of the ancestors gives.
+    pub(crate) fn decode_with_parity(
+        &mut self,
+        reader: &Reader,
+        entry: &Entry,
+        stored: &[u8],
+        content: &mut [u8],
+    ) -> Result<Decoded, Damaged> {
+        self.ancestors = Ancestors::MadeGood;
+        let decoded = self.decode_into(reader, entry, stored, content);
+        self.ancestors = Ancestors::AsTheyStand;
+        decoded
     }
 
     /// An entry of an image that may not be open for reading, but whose parent is.

@@ -9,6 +9,7 @@ mod find;
 mod heal;
 mod outlook;
 mod sums;
+pub(crate) mod supply;
 
 pub use heal::Healed;
 pub use outlook::Outlook;

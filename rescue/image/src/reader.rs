@@ -3,6 +3,7 @@
 mod ancestors;
 pub(crate) mod cache;
 mod log;
+mod made_good;
 mod open;
 pub(crate) mod page;
 mod pieces;
@@ -28,8 +29,10 @@ use crate::states::States;
 use crate::store::{ReadFile, Store};
 use cache::Cache;
 use log::Log;
+use made_good::Healing;
 use page::Slot;
 
+pub use made_good::Met;
 pub use pieces::{Piece, Pieces};
 
 /// An open image. Holds the list of its pages, one or two pages and a few chunks, whatever its size.
@@ -56,6 +59,7 @@ pub struct Reader {
     pages_of_chain: usize,
     notes: Vec<String>,
     cache: Mutex<Cache>,
+    healing: Healing,
 }
 
 impl fmt::Debug for Reader {
@@ -162,12 +166,16 @@ impl Reader {
 
     /// The piece that holds this byte of the disk; `None` behind its end.
     pub fn piece_at(&self, offset: u64) -> Result<Option<Piece>, ImageError> {
-        match self.own_piece_at(offset)? {
+        let piece = match self.own_piece_at(offset)? {
             Some(Piece::Entry(entry)) if entry.kind == Kind::Inherited => {
-                self.inherited(entry.extent, offset)
+                self.inherited(entry.extent, offset)?
             }
-            own => Ok(own),
+            own => own,
+        };
+        if let Some(Piece::Lost(_)) = piece {
+            self.healing.met.note_lost();
         }
+        Ok(piece)
     }
 
     /// As this image's own index has it.

@@ -1,8 +1,9 @@
 //! A cell that is partly its parent's: which of its leaves are stored, and how it is put together again.
 
 use crate::chunk::{self, Entry, Kind};
-use crate::codec::{Decoder, Encoded};
+use crate::codec::{Ancestors, Decoder, Encoded};
 use crate::digest::{Digest, LEAF, LeafValue, leaf_count};
+use crate::error::ImageError;
 use crate::frame;
 use crate::leafmap::{LeafMap, place};
 use crate::reader::{Piece, Reader};
@@ -98,7 +99,7 @@ impl Decoder {
             && let Ok(Some(Piece::Entry(found))) = reader.piece_at(entry.extent.start())
             && found.extent == entry.extent
             && found.kind.has_content()
-            && reader.read_stored(&found, &mut below).is_ok()
+            && self.read_below(reader, &found, &mut below).is_ok()
         {
             // That it is what it was is proven by the digest of the whole.
             self.take(Some(reader), &found, &below, &mut missing, content);
@@ -106,6 +107,18 @@ impl Decoder {
         }
         self.below = below;
         complaint
+    }
+
+    fn read_below(
+        &self,
+        reader: &Reader,
+        found: &Entry,
+        below: &mut Vec<u8>,
+    ) -> Result<(), ImageError> {
+        match self.ancestors {
+            Ancestors::AsTheyStand => reader.read_stored(found, below),
+            Ancestors::MadeGood => reader.read_made_good(found, below),
+        }
     }
 
     /// The missing leaves of which this chunk has its own; what is wrong with its data frame.

@@ -86,6 +86,11 @@ impl ParityHead {
 }
 
 impl Reader {
+    /// Whether there is any, wherever that is still said.
+    pub fn has_parity(&self) -> bool {
+        ParityHead::of(self).is_ok_and(|found| found.is_some())
+    }
+
     /// How much parity the image has, if any.
     pub fn parity_percent(&self) -> Option<u8> {
         let head = at(self, self.end()?.root.end()).ok()?;

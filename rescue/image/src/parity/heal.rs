@@ -24,11 +24,11 @@ pub struct Healed {
 }
 
 /// Blocks by their number.
-type Blocks = Vec<(u64, Vec<u8>)>;
+pub type Blocks = Vec<(u64, Vec<u8>)>;
 
 /// The damaged blocks of each group.
 #[derive(Default)]
-struct Group {
+pub struct Group {
     damaged: BTreeSet<u64>,
     /// Nothing says whether they are.
     unknown: BTreeSet<u64>,
@@ -39,21 +39,59 @@ impl ParityHead {
         let sums = Sums::read(file, self.head.id, window)?;
         let mut healed = Healed::default();
         for (number, group) in damaged(file, window, &sums)? {
-            let all: BTreeSet<u64> = group.damaged.union(&group.unknown).copied().collect();
-            let done = match decode(file, window, &sums, number, &all)? {
-                // Those that nobody knows may be good.
-                None if !group.damaged.is_empty() => {
-                    decode(file, window, &sums, number, &group.damaged)?
-                }
-                done => done,
-            };
-            match done {
+            match group.decode(file, window, &sums, number)? {
                 Some(blocks) => healed.blocks.extend(blocks),
                 None => healed.lost.extend(group.damaged),
             }
         }
         Ok(healed)
     }
+}
+
+impl Group {
+    /// One group of a window.
+    pub fn read(
+        file: &dyn ReadFile,
+        window: &Window,
+        sums: &Sums,
+        number: u64,
+    ) -> Result<Group, ImageError> {
+        let mut group = Group::default();
+        let mut block = vec![0; BLOCK];
+        for nth in (number..window.blocks).step_by(stride(window)) {
+            read_blocks(file, window, nth, &mut block)?;
+            group.note(nth, &block, sums);
+        }
+        Ok(group)
+    }
+
+    fn note(&mut self, nth: u64, block: &[u8], sums: &Sums) {
+        match sums.get(nth) {
+            Some(known) if known == sum(block) => {}
+            Some(_) => _ = self.damaged.insert(nth),
+            None => _ = self.unknown.insert(nth),
+        }
+    }
+
+    /// What belongs in its damaged blocks; `None` when they are too many.
+    pub fn decode(
+        &self,
+        file: &dyn ReadFile,
+        window: &Window,
+        sums: &Sums,
+        number: u64,
+    ) -> Result<Option<Blocks>, ImageError> {
+        let all: BTreeSet<u64> = self.damaged.union(&self.unknown).copied().collect();
+        match decode(file, window, sums, number, &all)? {
+            // Those that nobody knows may be good.
+            None if !self.damaged.is_empty() => decode(file, window, sums, number, &self.damaged),
+            done => Ok(done),
+        }
+    }
+}
+
+fn stride(window: &Window) -> usize {
+    usize::try_from(window.stride).expect("a window has at most 2^24 blocks")
 }
 
 fn damaged(
@@ -70,11 +108,10 @@ fn damaged(
             if nth == window.blocks {
                 break;
             }
-            let group = nth % window.stride;
-            match sums.get(nth) {
-                Some(known) if known == sum(block) => {}
-                Some(_) => _ = groups.entry(group).or_default().damaged.insert(nth),
-                None => _ = groups.entry(group).or_default().unknown.insert(nth),
+            // A group in which nothing is wrong takes no memory.
+            if sums.get(nth).is_none_or(|known| known != sum(block)) {
+                let group = groups.entry(nth % window.stride).or_default();
+                group.note(nth, block, sums);
             }
             nth += 1;
         }
@@ -83,7 +120,7 @@ fn damaged(
 }
 
 /// As many as fit in `buffer`, from block `nth`; zeros behind the window.
-fn read_blocks(
+pub fn read_blocks(
     file: &dyn ReadFile,
     window: &Window,
     nth: u64,

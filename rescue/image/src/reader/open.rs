@@ -9,6 +9,7 @@ use crate::manifest::Manifest;
 use crate::reader::Reader;
 use crate::reader::cache::Cache;
 use crate::reader::log::Log;
+use crate::reader::made_good::Healing;
 use crate::reader::page::Slot;
 use crate::reader::rebuild::{from_root_pages, rebuild};
 use crate::scan;
@@ -73,6 +74,7 @@ pub fn open(file: Box<dyn ReadFile>, name: String) -> Result<Reader, ImageError>
         pages_of_chain: 0,
         notes,
         cache: std::sync::Mutex::new(Cache::default()),
+        healing: Healing::default(),
     })
 }
 

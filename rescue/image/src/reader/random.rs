@@ -82,9 +82,10 @@ impl Reader {
         };
         let (mut stored, mut bytes) = (Vec::new(), Vec::new());
         self.read_stored(entry, &mut stored)?;
-        let damaged = match decoder.decode(self, entry, &stored, &mut bytes) {
-            Ok(_) => ExtentMap::new(),
-            Err(_) => self.salvage(entry, &mut bytes)?,
+        bytes.resize(entry.content_len(), 0);
+        let damaged = match self.decode(&mut decoder, entry, &mut stored, &mut bytes)? {
+            Some(_) => ExtentMap::new(),
+            None => self.salvage(entry, &mut bytes)?,
         };
         let content = Arc::new(Content { bytes, damaged });
         let mut cache = self.lock();

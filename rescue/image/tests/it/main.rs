@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod frozen;
 mod hostile;
+mod made_good;
 mod making;
 mod mend;
 mod merge;
