@@ -43,7 +43,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
    0  done
    1  a fault stopped the job; the same command goes on from there
-   2  finished, but some bytes could not be read, or a comparison found differences
+   2  finished, but some bytes could not be read, or a comparison found differences;
+      or a restore stopped where its image is damaged (--keep-going)
    3  refused before anything was written
    4  cancelled; the same command goes on from there
   64  the words of the command line are wrong";
@@ -78,7 +79,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         rescue restore /mnt/backup/laptop.img.zst serial:WD-WX41\n  \
         rescue restore label:BACKUP/pcs/office.img.zst /dev/sdb --approve X41A --grow\n  \
-        rescue restore old.img.zst new.img")]
+        rescue restore old.img.zst new.img\n  \
+        rescue restore damaged.img.zst /dev/sdb --approve X41A --keep-going\n\n\
+        What is damaged in an image with parity is made good on the way; what cannot be ends the restore, unless\n\
+        --keep-going is given.")]
     Restore(RestoreWords),
 
     /// Copies a disk onto another one

@@ -4,6 +4,7 @@ mod buffer;
 mod check;
 mod compare;
 mod counters;
+mod damaged;
 mod digest;
 mod export;
 mod extract;
@@ -35,7 +36,7 @@ mod to_store;
 mod trouble;
 mod tuning;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use disk::extent::ExtentMap;
@@ -52,6 +53,7 @@ use crate::plan::{Approved, Plan};
 use crate::report::{Outcome, Report, Verified};
 use crate::request::{Action, Depth, Verification};
 use counters::Counters;
+use damaged::ImageRead;
 use meter::Meter;
 use pipeline::{Stop, guarded};
 
@@ -79,6 +81,7 @@ pub fn run_tuned(
         tuning,
         started,
         store_flag: Cell::new(None),
+        read: RefCell::default(),
     };
     let mut report = job.begun();
     let mut meter = Meter::new(monitor, tuning.progress);
@@ -103,6 +106,7 @@ struct Job<'a> {
     started: Instant,
     /// Whether the kernel refused writes to the store's disk while the store was open.
     store_flag: Cell<Option<bool>>,
+    read: RefCell<Vec<ImageRead>>,
 }
 
 impl Job<'_> {
@@ -178,9 +182,10 @@ impl Job<'_> {
             Action::Merge { .. } | Action::Prune { .. } => self.shorten(meter, report),
             Action::Mend { .. } => self.mend(meter, report),
         });
-        if ended.is_ok() {
+        if matches!(ended, Ok(()) | Err(Stop::Damaged(_))) {
             self.name_damage(meter, report);
         }
+        self.tell_image(meter, report, &ended);
         self.export_map(meter, report, &ended);
         report.disks = counters.again(self.host, self.store_flag.get());
         ended
@@ -235,6 +240,9 @@ impl Job<'_> {
                 },
             },
             Err(Stop::Fault(text)) => Outcome::Failed { text },
+            Err(Stop::Damaged(lost)) => Outcome::Stopped {
+                text: self.stopped(&lost, report),
+            },
             Err(Stop::Bug(text)) => Outcome::Failed {
                 text: format!(
                     "this program made a mistake ({text}); what was done is kept, please report it"

@@ -88,6 +88,10 @@ pub enum Outcome {
     Damage {
         text: String,
     },
+    /// Not finished: a restore stopped where its image is damaged, as nobody had said that it should keep going.
+    Stopped {
+        text: String,
+    },
     /// Stopped by the user; the same command goes on.
     Cancelled {
         text: String,
@@ -99,13 +103,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// As ARCHITECTURE fixes it: 0 done, 1 fault, 2 damage, 4 cancelled and resumable. (3 is a refusal, before any
+    /// As ARCHITECTURE fixes it: 0 done, 1 fault, 2 damage (finished, or stopped there), 4 cancelled and resumable. (3 is a refusal, before any
     /// report.)
     pub fn exit_code(&self) -> u8 {
         match self {
             Outcome::Done => 0,
             Outcome::Failed { .. } => 1,
-            Outcome::Damage { .. } => 2,
+            Outcome::Damage { .. } | Outcome::Stopped { .. } => 2,
             Outcome::Cancelled { .. } => 4,
         }
     }

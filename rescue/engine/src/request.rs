@@ -143,6 +143,8 @@ pub struct Options {
     pub rescued: Option<PathBuf>,
     pub growth: Growth,
     pub verification: Verification,
+    /// Of the restore of an image.
+    pub at_damage: AtDamage,
     /// Of the check of an image.
     pub depth: Depth,
     pub liveness: Liveness,
@@ -186,6 +188,7 @@ impl Default for Options {
             rescued: None,
             growth: Growth::Keep,
             verification: Verification::ReadBack,
+            at_damage: AtDamage::Stop,
             depth: Depth::Chunks,
             liveness: Liveness::AtRest,
             note: None,
@@ -222,6 +225,16 @@ pub enum Growth {
 pub enum Verification {
     ReadBack,
     Skip,
+}
+
+/// What a restore does where its image is damaged beyond what parity makes good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtDamage {
+    /// It ends there: nobody takes a disk with holes for a whole one.
+    Stop,
+    /// It finishes, with zeros there, and lists them.
+    KeepGoing,
 }
 
 /// Who can read a new image.

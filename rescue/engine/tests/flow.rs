@@ -12,7 +12,7 @@ use engine::linux::Linux;
 use engine::plan::{Consent, Plan, prepare};
 use engine::report::{Outcome, Report, Verified};
 use engine::request::{
-    Action, Coverage, DiskName, Growth, Options, Origin, Place, Request, Verification,
+    Action, AtDamage, Coverage, DiskName, Growth, Options, Origin, Place, Request, Verification,
 };
 
 const MIB: usize = 1 << 20;
@@ -391,8 +391,40 @@ fn a_damaged_image_gives_back_everything_else_and_says_what_is_missing() {
     };
     let checked = done(check, Options::default());
     assert_eq!(checked.outcome.exit_code(), 2, "{checked:?}");
+    // Without the word it ends there, and with it the same command goes on.
     let report = done(desk.restore("pc.img.zst", "new.img"), Options::default());
+    let Outcome::Stopped { text } = &report.outcome else {
+        panic!("{report:?}");
+    };
+    assert_eq!(report.outcome.exit_code(), 2);
+    for part in [
+        "pc.img.zst is damaged",
+        "it has no parity",
+        "--keep-going",
+        "new.img",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let first = report.unreadable.iter().next().unwrap();
+    assert!(
+        text.contains(&format!("at {} of its disk", first.start())),
+        "{text}"
+    );
+    assert_eq!(
+        report
+            .unreadable
+            .difference(&checked.unreadable)
+            .total_bytes(),
+        0
+    );
+    let options = Options {
+        at_damage: AtDamage::KeepGoing,
+        ..Options::default()
+    };
+    let report = done(desk.restore("pc.img.zst", "new.img"), options);
     assert_eq!(report.outcome.exit_code(), 2, "{report:?}");
+    assert!(report.resumed_bytes > 0, "{report:?}");
+    assert!(matches!(report.outcome, Outcome::Damage { .. }));
     assert!(!report.unreadable.is_empty());
     assert_eq!(
         report

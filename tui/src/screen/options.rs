@@ -2,7 +2,7 @@
 
 mod row;
 
-use engine::request::Options as Settings;
+use engine::request::{AtDamage, Options as Settings};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -30,11 +30,19 @@ pub struct Options {
 
 impl Options {
     pub fn open(draft: Draft, name: &str, back: Box<Screen>) -> Screen {
+        // Somebody sits in front of it and reads the report; what the image still gives is the most there is.
+        let settings = Settings {
+            at_damage: match Task::of(&draft.action) {
+                Task::Restore => AtDamage::KeepGoing,
+                _ => AtDamage::Stop,
+            },
+            ..Settings::default()
+        };
         Screen::Options(Options {
             draft,
             name: Field::new(name),
             note: Field::default(),
-            settings: Settings::default(),
+            settings,
             at: 0,
             back,
         })

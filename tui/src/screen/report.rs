@@ -165,6 +165,7 @@ fn outcome(report: &Report, task: Task, theme: Theme, columns: usize) -> Vec<Lin
     let (words, style): (String, Style) = match &report.outcome {
         Outcome::Done => (done(task).into(), theme.good()),
         Outcome::Damage { text } => (format!("Done, with damage: {text}"), theme.bad()),
+        Outcome::Stopped { text } => (format!("Stopped at damage: {text}"), theme.bad()),
         Outcome::Cancelled { text } => (format!("Stopped: {text}"), theme.warn()),
         Outcome::Failed { text } => (format!("Not done: {text}"), theme.bad()),
     };

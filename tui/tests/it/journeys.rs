@@ -8,8 +8,8 @@ use engine::host::{MountMode, Use};
 use engine::plan::{Passphrase, Refusal};
 use engine::report::Outcome;
 use engine::request::{
-    Action, Ancestor, Coverage, DiskName, Growth, LeaveOut, Origin, Place, Request, Sealing,
-    Verification,
+    Action, Ancestor, AtDamage, Coverage, DiskName, Growth, LeaveOut, Origin, Place, Request,
+    Sealing, Verification,
 };
 use rescue_tui::app::{Effect, Message};
 use rescue_tui::keys::Key;
@@ -161,6 +161,14 @@ fn an_image_is_restored() {
         destination: serial("WD-WCC4M5KX9F2A"),
     };
     assert_eq!(request.action, action);
+    // Whoever sits there gets the most, unless asked otherwise.
+    assert_eq!(request.options.at_damage, AtDamage::KeepGoing);
+    assert!(request.to_string().ends_with(" --keep-going"));
+    d.plan(&request, plan(&request));
+    d.key(Key::Escape);
+    d.shows("keep going: zeros, listed at the end");
+    let request = Driver::asked(d.keys(&[Key::Down, Key::Right, Key::Enter]));
+    assert_eq!(request.options.at_damage, AtDamage::Stop);
     d.plan(&request, plan(&request));
     d.key(Key::Enter);
     d.type_in("9F2A");

@@ -8,7 +8,9 @@ use engine::request::{
 };
 
 use super::limits::LimitWords;
-use super::option::{self, Approval, Check, Extent, Grow, InUse, KeyWords, MapFile, Output};
+use super::option::{
+    self, Approval, Check, Damaged, Extent, Grow, InUse, KeyWords, MapFile, Output,
+};
 
 #[derive(Args, Debug)]
 pub struct ImageWords {
@@ -102,6 +104,8 @@ pub struct RestoreWords {
     #[command(flatten)]
     pub growth: Grow,
     #[command(flatten)]
+    pub damaged: Damaged,
+    #[command(flatten)]
     pub verification: Check,
     #[command(flatten)]
     pub consent: Approval,
@@ -121,6 +125,7 @@ impl RestoreWords {
             options: Options {
                 unlock,
                 growth: self.growth.growth(),
+                at_damage: self.damaged.at_damage(),
                 verification: self.verification.verification(),
                 map: self.map.path(),
                 ..Options::default()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::request::{Coverage, Depth, Growth, Liveness, Verification};
+use engine::request::{AtDamage, Coverage, Depth, Growth, Liveness, Verification};
 
 /// Of encrypted volumes on what is read.
 #[derive(Args, Debug)]
@@ -88,6 +88,24 @@ impl Check {
             Verification::Skip
         } else {
             Verification::ReadBack
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Damaged {
+    /// Finishes where the image is damaged beyond what its parity makes good, with zeros there, and lists the places
+    /// and files. Without it the restore stops at the first such place, with exit code 2
+    #[arg(long)]
+    keep_going: bool,
+}
+
+impl Damaged {
+    pub fn at_damage(&self) -> AtDamage {
+        if self.keep_going {
+            AtDamage::KeepGoing
+        } else {
+            AtDamage::Stop
         }
     }
 }

@@ -13,10 +13,12 @@ use super::fetch::{Fetch, Fetched};
 use super::piece::Piece;
 use super::pipeline::Stop;
 use crate::event::Cancel;
+use crate::request::AtDamage;
 
 /// Decodes on the thread that asks; pieces are whole chunks.
 pub struct FromImage<'a> {
     reader: &'a Reader,
+    at_damage: AtDamage,
     cancel: &'a Cancel,
     /// One for each thread that is decoding.
     tools: Mutex<Vec<Tools>>,
@@ -28,11 +30,20 @@ struct Tools {
 }
 
 impl<'a> FromImage<'a> {
+    /// What is damaged becomes zeros.
     pub fn new(reader: &'a Reader, cancel: &'a Cancel) -> FromImage<'a> {
         FromImage {
             reader,
+            at_damage: AtDamage::KeepGoing,
             cancel,
             tools: Mutex::default(),
+        }
+    }
+
+    pub fn until(at_damage: AtDamage, reader: &'a Reader, cancel: &'a Cancel) -> FromImage<'a> {
+        FromImage {
+            at_damage,
+            ..FromImage::new(reader, cancel)
         }
     }
 
@@ -51,13 +62,15 @@ impl<'a> FromImage<'a> {
         }
     }
 
+    /// The second is what of it the image no longer gives.
     fn parts(
         &self,
         piece: &Piece,
         buffer: &mut [u8],
         tools: &mut Tools,
-    ) -> Result<Fetched, ImageError> {
+    ) -> Result<(Fetched, ExtentMap), ImageError> {
         let mut fetched = Fetched::default();
+        let mut damaged = ExtentMap::new();
         let end = piece
             .window
             .end()
@@ -71,29 +84,30 @@ impl<'a> FromImage<'a> {
             let Some(extent) = extent else { break };
             match part {
                 Some(Part::Entry(entry)) => {
-                    self.entry(&entry, piece, extent, buffer, tools, &mut fetched)?;
+                    let content = &mut buffer[piece.place(extent)];
+                    let lost = self.entry(&entry, extent, content, tools, &mut fetched)?;
+                    damaged = damaged.union(&lost);
                 }
                 Some(Part::Lost(_)) | None => {
                     buffer[piece.place(extent)].fill(0);
-                    fetched.bad.insert(extent);
+                    damaged.insert(extent);
                 }
             }
             at = extent.end();
         }
-        Ok(fetched)
+        fetched.bad = fetched.bad.union(&damaged);
+        Ok((fetched, damaged))
     }
 
-    /// `extent` is the part of the entry that lies in the window.
+    /// `content` is for `extent`, the part of the entry that lies in the window. What of it is damaged.
     fn entry(
         &self,
         entry: &Entry,
-        piece: &Piece,
         extent: Extent,
-        buffer: &mut [u8],
+        content: &mut [u8],
         tools: &mut Tools,
         fetched: &mut Fetched,
-    ) -> Result<(), ImageError> {
-        let content = &mut buffer[piece.place(extent)];
+    ) -> Result<ExtentMap, ImageError> {
         if !entry.kind.has_content() {
             content.fill(0);
             // A run of zeros may be longer than the window and then is all of one state.
@@ -105,34 +119,27 @@ impl<'a> FromImage<'a> {
                 Some(states) => note(&states, entry.extent, extent, fetched),
                 None => whole(entry.kind, extent, fetched),
             }
-            return Ok(());
+            return Ok(ExtentMap::new());
         }
         assert!(
             extent == entry.extent,
             "a piece of an image is whole chunks"
         );
-        self.reader.read_stored(entry, &mut tools.stored)?;
-        let stored = &tools.stored;
-        match tools
-            .decoder
-            .decode_into(self.reader, entry, stored, content)
-        {
-            Ok(decoded) => {
-                if let Some(states) = decoded.states {
-                    note(&states, entry.extent, extent, fetched);
-                }
+        let Tools { decoder, stored } = tools;
+        self.reader.read_stored(entry, stored)?;
+        let decoded = self.reader.decode(decoder, entry, stored, content)?;
+        if let Some(decoded) = decoded {
+            if let Some(states) = decoded.states {
+                note(&states, entry.extent, extent, fetched);
             }
-            Err(_) => {
-                let damaged = self.reader.salvage(entry, content)?;
-                if let Some(states) = self.reader.states(entry)? {
-                    note(&states, entry.extent, extent, fetched);
-                }
-                // What is free is no loss.
-                let lost = damaged.difference(&fetched.free);
-                fetched.bad = fetched.bad.union(&lost);
-            }
+            return Ok(ExtentMap::new());
         }
-        Ok(())
+        let damaged = self.reader.salvage(entry, content)?;
+        if let Some(states) = self.reader.states(entry)? {
+            note(&states, entry.extent, extent, fetched);
+        }
+        // What is free is no loss.
+        Ok(damaged.difference(&fetched.free))
     }
 }
 
@@ -155,8 +162,12 @@ impl Fetch for FromImage<'_> {
         {
             buffer[piece.place(behind)].fill(0);
         }
-        let fetched = fetched?;
+        let (fetched, damaged) = fetched?;
         let wanted: ExtentMap = piece.wanted.iter().copied().collect();
+        let lost = damaged.intersection(&wanted);
+        if self.at_damage == AtDamage::Stop && !lost.is_empty() {
+            return Err(Stop::Damaged(lost));
+        }
         Ok(Fetched {
             bad: fetched.bad.intersection(&wanted),
             free: fetched.free.intersection(&wanted),

@@ -12,6 +12,7 @@ use image::states::State;
 use super::Job;
 use super::check::Check;
 use super::compare::{Compare, Findings};
+use super::damaged::ImageRead;
 use super::fetch::{Fetch, FromDisk};
 use super::from_image::FromImage;
 use super::meter::Meter;
@@ -145,7 +146,10 @@ impl Job<'_> {
             .image_place()
             .ok_or_else(|| Stop::Bug("this job has no image".into()))?;
         let opened = self.host.open_place(place, None).map_err(fault)?;
-        Reader::open(&*opened.store, &opened.name).map_err(|error| Stop::Fault(error.to_string()))
+        let reader = Reader::open(&*opened.store, &opened.name);
+        let reader = reader.map_err(|error| Stop::Fault(error.to_string()))?;
+        self.read.borrow_mut().push(ImageRead::of(&reader));
+        Ok(reader)
     }
 
     fn image_place(&self) -> Option<&Place> {

@@ -55,14 +55,19 @@ impl Job<'_> {
     /// An image onto a disk or a file.
     pub fn restore(&self, meter: &mut Meter<'_>, report: &mut Report) -> Result<(), Stop> {
         let reader = self.image_reader()?;
-        let fetch = FromImage::new(&reader, self.cancel);
+        let at_damage = self.plan.request.options.at_damage;
+        let fetch = FromImage::until(at_damage, &reader, self.cancel);
         let origin = Origin {
             fetch: &fetch,
             size_bytes: reader.head().geometry.size_bytes,
             again: &fetch,
             trouble: &Trouble::default(),
         };
-        self.copy_onto(&origin, meter, report)
+        let ended = self.copy_onto(&origin, meter, report);
+        if let Err(Stop::Damaged(lost)) = &ended {
+            report.unreadable = report.unreadable.union(lost);
+        }
+        ended
     }
 
     fn copy_onto(
@@ -227,7 +232,7 @@ impl Job<'_> {
         with_patches(&copied.written.union(&before), &self.plan.patches)
     }
 
-    fn destination_title(&self) -> String {
+    pub fn destination_title(&self) -> String {
         match (&self.plan.destination, &self.plan.new_file) {
             (Some(disk), _) => disk.title(),
             (None, Some(file)) => file.path.display().to_string(),

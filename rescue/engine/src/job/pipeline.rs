@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use disk::extent::ExtentMap;
+
 use crate::event::Cancel;
 
 /// Why a job ended before its last piece.
@@ -19,6 +21,8 @@ pub enum Stop {
     Cancelled,
     /// Device, fact and remedy.
     Fault(String),
+    /// These bytes of the disk are lost from its image, and what has holes was not wanted.
+    Damaged(ExtentMap),
     /// A mistake in this program; the text is what it said of itself.
     Bug(String),
 }

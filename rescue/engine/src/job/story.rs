@@ -44,7 +44,7 @@ impl Job<'_> {
                 report.more_files = names.more;
                 report.notes.extend(names.notes);
             }
-            Err(Stop::Cancelled) => {}
+            Err(Stop::Cancelled | Stop::Damaged(_)) => {}
             Err(Stop::Fault(text) | Stop::Bug(text)) => {
                 meter.warn(&format!("damaged files cannot be named: {text}"));
             }
@@ -97,7 +97,7 @@ impl Job<'_> {
         });
         match read {
             Ok(read) => report.filesystems = read,
-            Err(Stop::Cancelled) => {}
+            Err(Stop::Cancelled | Stop::Damaged(_)) => {}
             Err(Stop::Fault(text) | Stop::Bug(text)) => {
                 meter.warn(&format!(
                     "the filesystems of the copy cannot be read: {text}"

@@ -14,12 +14,14 @@ const LISTED: usize = 20;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.outcome {
-            Outcome::Done => writeln!(f, "done: {}", self.command)?,
-            Outcome::Damage { text } => writeln!(f, "finished with damage: {text}")?,
-            Outcome::Cancelled { text } => writeln!(f, "cancelled: {text}")?,
-            Outcome::Failed { text } => writeln!(f, "failed: {text}")?,
-        }
+        let (word, text) = match &self.outcome {
+            Outcome::Done => ("done", &self.command),
+            Outcome::Damage { text } => ("finished with damage", text),
+            Outcome::Stopped { text } => ("stopped at damage", text),
+            Outcome::Cancelled { text } => ("cancelled", text),
+            Outcome::Failed { text } => ("failed", text),
+        };
+        writeln!(f, "{word}: {text}")?;
         let (read, written) = (Size(self.read_bytes), Size(self.written_bytes));
         writeln!(
             f,
@@ -48,13 +50,7 @@ impl fmt::Display for Report {
         }
         places(f, "unreadable", &self.unreadable)?;
         places(f, "not tried", &self.untried)?;
-        for file in self.files.iter().take(LISTED) {
-            writeln!(f, "    in {file}")?;
-        }
-        let more = self.files.len().saturating_sub(LISTED) as u64 + self.more_files;
-        if more > 0 {
-            writeln!(f, "    and in {more} more files")?;
-        }
+        files(f, self)?;
         for disk in &self.disks {
             writeln!(f, "  {disk}")?;
         }
@@ -72,6 +68,17 @@ impl fmt::Display for Report {
             writeln!(f, "  the state of the job is in {}", state.display())?;
         }
         Ok(())
+    }
+}
+
+fn files(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    for file in report.files.iter().take(LISTED) {
+        writeln!(f, "    in {file}")?;
+    }
+    let more = report.files.len().saturating_sub(LISTED) as u64 + report.more_files;
+    match more {
+        0 => Ok(()),
+        more => writeln!(f, "    and in {more} more files"),
     }
 }
 

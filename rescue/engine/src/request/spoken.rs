@@ -6,8 +6,8 @@ use image::retain::Keep;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Action, Ancestor, Coverage, Depth, Growth, Listen, Liveness, Options, Place, Remedy, Request,
-    Sealing, Verification, Writes,
+    Action, Ancestor, AtDamage, Coverage, Depth, Growth, Listen, Liveness, Options, Place, Remedy,
+    Request, Sealing, Verification, Writes,
 };
 
 impl fmt::Display for Request {
@@ -137,6 +137,9 @@ impl fmt::Display for Options {
         }
         if self.verification == Verification::Skip {
             f.write_str(" --no-verify")?;
+        }
+        if self.at_damage == AtDamage::KeepGoing {
+            f.write_str(" --keep-going")?;
         }
         if self.depth == Depth::Filesystems {
             f.write_str(" --deep")?;

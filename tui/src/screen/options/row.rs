@@ -1,7 +1,7 @@
 //! The settings of a job, one a row.
 
 use engine::request::{
-    Ancestor, Coverage, Growth, LeaveOut, Options as Settings, Sealing, Set, Verification,
+    Ancestor, AtDamage, Coverage, Growth, LeaveOut, Options as Settings, Sealing, Set, Verification,
 };
 
 use crate::draft::Task;
@@ -16,6 +16,7 @@ pub enum Row {
     Parity,
     Sealing,
     Growth,
+    Damage,
     Verification,
     Note,
 }
@@ -64,7 +65,7 @@ impl Row {
                 Row::Note,
             ],
             Task::Clone => &[Row::Coverage, Row::Growth, Row::Verification],
-            Task::Restore => &[Row::Growth, Row::Verification],
+            Task::Restore => &[Row::Growth, Row::Damage, Row::Verification],
             Task::Verify | Task::Check | Task::Mend | Task::Extract | Task::Words => &[],
         }
     }
@@ -79,6 +80,7 @@ impl Row {
             Row::Parity => "Repair data",
             Row::Sealing => "Sealed",
             Row::Growth => "Room left over",
+            Row::Damage => "Damaged places",
             Row::Verification => "Afterwards",
             Row::Note => "Note",
         }
@@ -113,6 +115,11 @@ impl Row {
             Row::Growth => {
                 "When the disk is larger than the original: leave the room behind the last partition free, or let \
                  that partition and its filesystem grow into it."
+            }
+            Row::Damage => {
+                "Where the image is damaged and has no parity that makes it good: finish with zeros there and list the \
+                 files, which gets back the most; or stop at the first such place, so that no machine starts with holes \
+                 in it."
             }
             Row::Verification => {
                 "Reading everything back and comparing takes about as long again, and is the only proof."
@@ -163,6 +170,12 @@ impl Row {
                     Growth::LastPartition => Growth::Keep,
                 }
             }
+            Row::Damage => {
+                settings.at_damage = match settings.at_damage {
+                    AtDamage::Stop => AtDamage::KeepGoing,
+                    AtDamage::KeepGoing => AtDamage::Stop,
+                }
+            }
             Row::Verification => {
                 settings.verification = match settings.verification {
                     Verification::ReadBack => Verification::Skip,
@@ -207,6 +220,10 @@ impl Row {
                 Growth::Keep => "stays free",
                 Growth::LastPartition => "the last partition grows into it",
             },
+            Row::Damage => match settings.at_damage {
+                AtDamage::KeepGoing => "keep going: zeros, listed at the end",
+                AtDamage::Stop => "stop at the first one",
+            },
             Row::Verification => match settings.verification {
                 Verification::ReadBack => "read everything back and compare",
                 Verification::Skip => "nothing",
@@ -236,7 +253,8 @@ mod tests {
 
     #[test]
     fn there_and_back_is_as_before() {
-        for row in Row::all(Task::Image).iter().chain(Row::all(Task::Clone)) {
+        let tasks = [Task::Image, Task::Clone, Task::Restore];
+        for row in tasks.iter().flat_map(|task| Row::all(*task)) {
             let mut settings = Settings::default();
             row.change(&mut settings, 1);
             let typed = matches!(row, Row::Name | Row::Note);
