@@ -17,6 +17,12 @@ pub struct Contestant {
     pub after: Vec<String>,
 }
 
+/// Ours, as it is called in every job.
+pub const RESCUE: &str = "rescue";
+
+/// The same with an image that is sealed.
+pub const SEALED: &str = "rescue, sealed";
+
 /// All of them. The images that restore and check read are made by the image contestants of the same round, which
 /// stand before them.
 pub fn all(
@@ -73,7 +79,7 @@ impl Here<'_> {
         };
         let ours = |program: &str| format!("{program} clone {disk} {out} --exact --no-verify");
         let older = self.older.iter();
-        let mut all = vec![one("rescue", ours(&self.rescue))];
+        let mut all = vec![one(RESCUE, ours(&self.rescue))];
         all.extend(older.map(|older| one("older rescue", ours(older))));
         all.extend([
             one("dd 4M", format!("dd if={disk} of={out} bs=4M status=none")),
@@ -91,7 +97,7 @@ impl Here<'_> {
         let (disk, out) = (self.path("disk.img"), self.path("out.img"));
         let rescue = self.contestant(
             "clone used",
-            "rescue",
+            RESCUE,
             format!("{} clone {disk} {out} --no-verify", self.rescue),
         );
         let peers = SLEEPS.map(|sleeps| {
@@ -116,6 +122,7 @@ impl Here<'_> {
         let mut all = Vec::new();
         for (job, level) in [("image 3", 3), ("image 1", 1)] {
             all.push(self.ours(job, level));
+            all.extend((level == 3).then(|| self.sealed(job)));
             all.extend(SLEEPS.map(|sleeps| self.clonezilla(job, level, sleeps)));
         }
         let disk = self.path("disk.img");
@@ -149,7 +156,26 @@ impl Here<'_> {
             self.path("disk.img"),
             self.path("")
         );
-        let made = self.contestant(job, "rescue", script);
+        let made = self.contestant(job, RESCUE, script);
+        Contestant {
+            before: Some(format!("rm -f {image}")),
+            ..made.giving(&[image])
+        }
+    }
+
+    /// Ours with the passphrase that seals and opens.
+    fn with_passphrase(&self, words: &str) -> String {
+        format!("RESCUE_PASSPHRASE='correct horse' {} {words}", self.rescue)
+    }
+
+    fn sealed(&self, job: &'static str) -> Contestant {
+        let image = self.path("sealed.img.zst");
+        let script = format!(
+            "image {} {} --name sealed --level 3 --seal --no-verify",
+            self.path("disk.img"),
+            self.path("")
+        );
+        let made = self.contestant(job, SEALED, self.with_passphrase(&script));
         Contestant {
             before: Some(format!("rm -f {image}")),
             ..made.giving(&[image])
@@ -179,8 +205,15 @@ impl Here<'_> {
         };
         let mut all = vec![
             one(
-                "rescue",
+                RESCUE,
                 format!("{} restore {ours} {out} --no-verify", self.rescue),
+            ),
+            one(
+                SEALED,
+                self.with_passphrase(&format!(
+                    "restore {} {out} --no-verify",
+                    self.path("sealed.img.zst")
+                )),
             ),
             one(
                 "zstd -d | dd",
@@ -216,7 +249,12 @@ impl Here<'_> {
     fn check(&self) -> Vec<Contestant> {
         let ours = self.path("ours3.img.zst");
         let mut all = vec![
-            self.contestant("check", "rescue", format!("{} check {ours}", self.rescue)),
+            self.contestant("check", RESCUE, format!("{} check {ours}", self.rescue)),
+            self.contestant(
+                "check",
+                SEALED,
+                self.with_passphrase(&format!("check {}", self.path("sealed.img.zst"))),
+            ),
             self.contestant("check", "zstd -t", format!("zstd -q -t {ours}")),
         ];
         all.extend(SLEEPS.map(|sleeps| {

@@ -1,10 +1,12 @@
 //! The ratios that are aimed at, and whether this run met them.
 
 use crate::contest::Result;
-use crate::contestant::Contestant;
+use crate::contestant::{self, Contestant};
 
 struct Goal {
     job: &'static str,
+    /// Which of ours.
+    ours: &'static str,
     peer: &'static str,
     what: What,
     at_most: f64,
@@ -49,11 +51,15 @@ const GOALS: &[Goal] = &[
     size("second image", "borg create, fixed chunks", 0.8),
     size("second image", "restic backup", 0.8),
     memory("second image", 64.0),
+    sealed("image 3", 1.25),
+    sealed("restore", 1.25),
+    sealed("check", 1.25),
 ];
 
 const fn wall(job: &'static str, peer: &'static str, at_most: f64) -> Goal {
     Goal {
         job,
+        ours: contestant::RESCUE,
         peer,
         what: What::Wall,
         at_most,
@@ -74,6 +80,14 @@ const fn memory(job: &'static str, at_most: f64) -> Goal {
     }
 }
 
+/// What a passphrase may cost; its derivation, which takes its second whatever the disk's size, is in it.
+const fn sealed(job: &'static str, at_most: f64) -> Goal {
+    Goal {
+        ours: contestant::SEALED,
+        ..wall(job, contestant::RESCUE, at_most)
+    }
+}
+
 /// True when every goal whose contestants ran was met.
 pub fn print(contestants: &[Contestant], results: &[Result]) -> bool {
     let find = |job: &str, name: &str| {
@@ -88,16 +102,20 @@ pub fn print(contestants: &[Contestant], results: &[Result]) -> bool {
     );
     let mut met = true;
     for goal in GOALS {
-        let Some(ours) = find(goal.job, "rescue") else {
+        let Some(ours) = find(goal.job, goal.ours) else {
             continue;
         };
         let peer = find(goal.job, goal.peer);
         let (words, value) = match (goal.what, peer) {
             (What::Memory, _) => ("peak memory, MiB".to_owned(), ours.peak_mib),
             (_, None) => continue,
-            (What::Wall, Some(peer)) => {
-                (format!("wall / {}", goal.peer), ours.wall_s / peer.wall_s)
-            }
+            (What::Wall, Some(peer)) => (
+                match goal.ours {
+                    contestant::RESCUE => format!("wall / {}", goal.peer),
+                    other => format!("wall of {other} / {}", goal.peer),
+                },
+                ours.wall_s / peer.wall_s,
+            ),
             (What::Size, Some(peer)) => (
                 format!("size / {}", goal.peer),
                 ours.output_bytes.unwrap_or(0) as f64 / peer.output_bytes.unwrap_or(0) as f64,

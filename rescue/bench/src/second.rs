@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use crate::contestant::Contestant;
+use crate::contestant::{self, Contestant};
 use crate::work::Work;
 
 pub const JOB: &str = "second image";
@@ -80,7 +80,7 @@ pub fn all(work: &Work, rescue: &Path) -> Vec<Contestant> {
         "{} image {disk} {to} --name second --parent first --no-verify",
         rescue.display()
     );
-    let mut all = vec![here.one("rescue", ours, "second.img.zst")];
+    let mut all = vec![here.one(contestant::RESCUE, ours, "second.img.zst")];
     all.extend(here.floors(&disk));
     all.extend(here.peers(&disk));
     all
