@@ -146,3 +146,31 @@ fn a_block_map_of_a_child_comes_with_the_word_that_makes_it_useful() {
     flash(true);
     shell(&format!("cd {}; cmp flashed disk", path.display()));
 }
+
+#[test]
+fn a_block_map_of_a_sealed_image_comes_with_the_word_that_makes_it_useful() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let flash = |from: &str| {
+        shell(&format!(
+            "cd {}; bmaptool copy --bmap map {from} flashed 2>&1 && echo done || true",
+            path.display()
+        ))
+    };
+    shell(&format!(
+        "cd {}; head -c 3M /dev/urandom >disk; echo 'open sesame' >word",
+        path.display()
+    ));
+    let word = ["--passphrase-file", "word"];
+    let with = |words: &[&'static str]| done(path, &[words, &word].concat());
+    with(&["image", "disk", ".", "--name", "shut", "--seal"]);
+    let said = with(&["export", "shut.img.zst", "map", "--format", "bmap"]);
+    let remedy = "rescue export shut.img.zst FILE --format raw";
+    assert!(said.contains(remedy), "{said}");
+    let said = flash("shut.img.zst");
+    assert!(!said.ends_with("done"), "{said}");
+    with(&["export", "shut.img.zst", "raw", "--format", "raw"]);
+    let said = flash("raw");
+    assert!(said.ends_with("done"), "{said}");
+    shell(&format!("cd {}; cmp flashed disk", path.display()));
+}

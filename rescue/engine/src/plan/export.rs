@@ -11,6 +11,7 @@ use image::head::Lineage;
 
 use super::find::{Survey, used};
 use super::imaging::estimate;
+use super::opened::Opened;
 use super::refusal::Refusal;
 use super::{NewFile, Plan, show};
 use crate::host::Disk;
@@ -90,11 +91,10 @@ fn source(
             plan.lines.extend(opened.lines());
             let head = opened.reader.head();
             let geometry = head.geometry;
-            if format == Format::Bmap && head.lineage == Lineage::Child {
-                survey.warnings.push(format!(
-                    "{place} leaves to its parents what they hold: bmaptool cannot read it; make it a full image first: \
-                     rescue merge {place}"
-                ));
+            if format == Format::Bmap {
+                survey
+                    .warnings
+                    .extend(unreadable_by_bmaptool(place, &opened));
             }
             let mut needs = plan.used_bytes;
             if format == Format::Clonezilla {
@@ -120,6 +120,22 @@ fn source(
             Some((geometry, needs))
         }
     }
+}
+
+/// What keeps bmaptool from unpacking the image itself, and the way out.
+fn unreadable_by_bmaptool(place: &Place, opened: &Opened) -> Option<String> {
+    if opened.is_sealed {
+        return Some(format!(
+            "{place} is sealed: bmaptool cannot read it; with this map it reads the raw disk: rescue export {place} FILE \
+             --format raw"
+        ));
+    }
+    (opened.reader.head().lineage == Lineage::Child).then(|| {
+        format!(
+            "{place} leaves to its parents what they hold: bmaptool cannot read it; make it a full image first: \
+             rescue merge {place}"
+        )
+    })
 }
 
 /// A line for each range, and what stands around them.

@@ -18,6 +18,7 @@ use crate::request::Place;
 pub struct Opened {
     pub reader: Reader,
     pub facts: ImageFacts,
+    pub is_sealed: bool,
     /// The disk that it lies on.
     pub disk: Option<Identity>,
     /// Whole chunks that hold something; which of their granules is told when they are decoded.
@@ -62,6 +63,7 @@ impl Survey<'_> {
         self.warnings.extend(reader.notes().iter().cloned());
         Some(Opened {
             facts: facts(image, &reader),
+            is_sealed: opened.is_sealed(&opened.name),
             reader,
             disk: opened.disk,
             wanted,
