@@ -472,3 +472,39 @@ fn an_image_is_mounted_only_over_an_empty_directory() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+#[test]
+fn a_sealed_image_is_served_and_mounted_with_its_passphrase() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let rescue = env!("CARGO_BIN_EXE_rescue");
+    shell(&format!(
+        "cd {}; head -c 9M /dev/urandom >disk; echo 'open sesame' >word; mkdir files
+         {rescue} image disk . --name shut --seal --passphrase-file word --no-verify 2>/dev/null",
+        path.display()
+    ));
+    let whole = digest(&path.join("disk"));
+    let word = ["--passphrase-file", "word"];
+    let socket = path.join("socket");
+    let socket = socket.to_str().unwrap();
+
+    let server = Server::start(
+        path,
+        &[&["shut.img.zst", "--socket", socket][..], &word].concat(),
+    );
+    tool("nbdcopy", &[&server.url, &format!("{socket}.out")]);
+    assert_eq!(digest(&path.join("socket.out")), whole);
+    server.end();
+
+    let files = Server::run(
+        path,
+        "mount",
+        &[&["shut.img.zst", "files"][..], &word].concat(),
+    );
+    let mounted = fs::read_dir(path.join("files")).unwrap().next().unwrap();
+    assert_eq!(digest(&mounted.unwrap().path()), whole);
+    files.end();
+
+    let refused = made::rescue(path, &["serve", "shut.img.zst", "--socket", socket]);
+    assert_eq!(refused.status.code(), Some(3));
+}

@@ -256,3 +256,73 @@ fn damaged_parity_never_makes_anything_worse() {
         assert!(after.damage.difference(&before.damage).is_empty());
     }
 }
+
+/// Every head of parity with one number of it changed, and a digest that is right again.
+fn with_number(whole: &[u8], field: usize, number: u64) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    let name = b"rescPRTH";
+    let mut heads = 0;
+    for at in 0..bytes.len() - 16 {
+        if bytes[at + 8..at + 16] != *name {
+            continue;
+        }
+        let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize + 8;
+        let (body, digest) = bytes[at..at + len].split_at_mut(len - 32);
+        body[field..field + 8].copy_from_slice(&number.to_le_bytes());
+        digest.copy_from_slice(blake3::hash(body).as_bytes());
+        heads += 1;
+    }
+    assert!(heads >= 4, "{heads}");
+    bytes
+}
+
+#[test]
+fn no_number_in_a_head_of_parity_breaks_anything() {
+    let disk = Disk::new(6, 6);
+    let whole = with_parity(&disk, 3);
+    let mut damaged = whole.clone();
+    let middle = disk.image_bytes(1, 20).len() / 2;
+    damaged[middle] ^= 1;
+    let again = with_number(&whole, 8, u64::from_le_bytes(*b"rescPRTH"));
+    assert!(again == whole, "the digest is not what was taken for it");
+    let numbers = [
+        0,
+        1,
+        50,
+        51,
+        4096,
+        1 << 33,
+        u64::MAX >> 1,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
+    let fields = (40..40 + image::head::HEAD_LEN + 112).step_by(8);
+    for (field, number) in fields.flat_map(|field| numbers.map(|number| (field, number))) {
+        let store = store_with(with_number(&damaged, field, number));
+        let Ok(reader) = Reader::open(&store, "pc.img.zst") else {
+            continue;
+        };
+        let (content, lost) = restore(&reader);
+        let expected = disk.expected();
+        for extent in lost.complement(content.len() as u64).iter() {
+            let range =
+                usize::try_from(extent.start()).unwrap()..usize::try_from(extent.end()).unwrap();
+            assert!(
+                content[range.clone()] == expected[range],
+                "{field} {number}"
+            );
+        }
+        drop(reader);
+        let mend = Mend {
+            store: &store,
+            name: "pc",
+            with: With::Parity,
+        };
+        let _ = mend.run(&mut |_| Ok(()));
+        let Ok(reader) = Reader::open(&store, "pc.img.zst") else {
+            panic!("{field} {number}: it opened before the repair");
+        };
+        let (_, now) = restore(&reader);
+        assert!(now.difference(&lost).is_empty(), "{field} {number}");
+    }
+}
