@@ -80,7 +80,7 @@ const fn memory(job: &'static str, at_most: f64) -> Goal {
     }
 }
 
-/// What a passphrase may cost; its derivation, which takes its second whatever the disk's size, is in it.
+/// What a passphrase may cost; deriving the key, which takes as long for a small disk as for a large one, is in it.
 const fn sealed(job: &'static str, at_most: f64) -> Goal {
     Goal {
         ours: contestant::SEALED,

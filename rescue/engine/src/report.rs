@@ -103,8 +103,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// As ARCHITECTURE fixes it: 0 done, 1 fault, 2 damage (finished, or stopped there), 4 cancelled and resumable. (3 is a refusal, before any
-    /// report.)
+    /// As ARCHITECTURE fixes it: 0 done, 1 fault, 2 damage (finished, or stopped there), 4 cancelled and resumable. (3 is
+    /// a refusal, before any report.)
     pub fn exit_code(&self) -> u8 {
         match self {
             Outcome::Done => 0,

@@ -59,6 +59,12 @@ impl Reader {
         if first.as_ref().is_some_and(|first| first.states.is_some()) {
             return Ok(first);
         }
+        if !self.may_be_made_good(entry) {
+            if first.is_none() {
+                self.healing.met.note_lost();
+            }
+            return Ok(first);
+        }
         let as_it_stands = std::mem::take(stored);
         let again = self.decode_made_good(decoder, entry, stored, content)?;
         if again.is_some() {
@@ -81,9 +87,6 @@ impl Reader {
         stored: &mut Vec<u8>,
         content: &mut [u8],
     ) -> Result<Option<Decoded>, ImageError> {
-        if !self.may_be_made_good(entry) {
-            return Ok(None);
-        }
         self.read_made_good(entry, stored)?;
         let again = decoder.decode_with_parity(self, entry, stored, content);
         Ok(again.ok().filter(|again| again.states.is_some()))

@@ -3,11 +3,11 @@
 use disk::extent::ExtentMap;
 use disk::source::{BlockSource, read_vec};
 use image::digest::ImageId;
-use image::memory::MemoryStore;
 use image::reader::{Piece, Reader};
 use image::writer::Writer;
 
 use crate::making::{CHUNK, Disk, Random, manifest, noise, open, rounds, store_with};
+use crate::parity::with_parity;
 
 fn full(chunks: usize, seed: u64) -> Disk {
     let bytes = noise(chunks * CHUNK as usize, seed);
@@ -16,15 +16,6 @@ fn full(chunks: usize, seed: u64) -> Disk {
         bytes,
         unreadable: ExtentMap::new(),
     }
-}
-
-fn protected(disk: &Disk, percent: u8) -> Vec<u8> {
-    let store = MemoryStore::new();
-    let mut writer = Writer::create(&store, "pc", disk.head().with_parity()).unwrap();
-    writer.protect(percent);
-    disk.write(&mut writer, 1, 20);
-    writer.finish(&manifest()).unwrap();
-    store.get("pc.img.zst").unwrap()
 }
 
 /// Where the data of the chunks begins and ends in the file.
@@ -46,6 +37,18 @@ fn all_of(reader: &Reader) -> Vec<u8> {
     all
 }
 
+/// What is not given of the disk, leaf by leaf; what is given is right.
+pub fn lost_bytes(reader: &Reader, expected: &[u8]) -> usize {
+    let mut lost = 0;
+    for (at, leaf) in (0u64..).step_by(65536).zip(expected.chunks(65536)) {
+        match read_vec(reader, at, leaf.len() as u64) {
+            Ok(read) => assert!(read == leaf, "{at}"),
+            Err(_) => lost += leaf.len(),
+        }
+    }
+    lost
+}
+
 /// Chunks that parity made good.
 fn good(reader: &Reader) -> u64 {
     reader
@@ -58,7 +61,7 @@ fn good(reader: &Reader) -> u64 {
 #[test]
 fn what_is_damaged_reads_whole_and_the_file_stays_as_it_is() {
     let disk = Disk::new(60, 6);
-    let whole = protected(&disk, 3);
+    let whole = with_parity(&disk, 3);
     let (first, last) = chunks(&whole);
     let len = whole.len() / 50;
     let mut random = Random(11);
@@ -84,7 +87,7 @@ fn what_is_damaged_reads_whole_and_the_file_stays_as_it_is() {
 fn a_chunk_over_the_border_of_two_windows_reads_whole() {
     const WINDOW: usize = 64 << 20;
     let disk = full(66 << 3, 3);
-    let mut damaged = protected(&disk, 50);
+    let mut damaged = with_parity(&disk, 50);
     damaged[WINDOW - 300_000..WINDOW + 300_000].fill(0);
     let store = store_with(damaged);
     let reader = open(&store);
@@ -95,7 +98,7 @@ fn a_chunk_over_the_border_of_two_windows_reads_whole() {
 #[test]
 fn a_child_reads_whole_over_a_parent_that_is_damaged() {
     let disk = full(40, 5);
-    let store = store_with(protected(&disk, 3));
+    let store = store_with(with_parity(&disk, 3));
     let mut later = Disk {
         bytes: disk.bytes.clone(),
         used: disk.used.clone(),
@@ -130,19 +133,13 @@ fn without_enough_parity_what_is_lost_is_told_as_before() {
         let store = store_with(bytes);
         let reader = open(&store);
         assert!(read_vec(&reader, 0, disk.bytes.len() as u64).is_err());
-        let mut lost = 0;
-        for (at, leaf) in (0u64..).step_by(65536).zip(disk.bytes.chunks(65536)) {
-            match read_vec(&reader, at, leaf.len() as u64) {
-                Ok(read) => assert!(read == leaf, "{at}"),
-                Err(_) => lost += leaf.len(),
-            }
-        }
+        let lost = lost_bytes(&reader, &disk.bytes);
         assert!(reader.met().is_lost());
         (lost, good(&reader))
     };
     assert_eq!(lost(plain, 100_000).1, 0);
     let len = 6 * CHUNK as usize;
-    let (bytes, good) = lost(protected(&disk, 1), len);
+    let (bytes, good) = lost(with_parity(&disk, 1), len);
     assert!(bytes > 0 && bytes <= len + 2 * CHUNK as usize, "{bytes}");
     assert_eq!(good, 0);
 }

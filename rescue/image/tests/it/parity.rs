@@ -4,15 +4,16 @@ use disk::extent::ExtentMap;
 use image::check;
 use image::memory::MemoryStore;
 use image::mend::{Mend, Mended, With, interim_name};
-use image::reader::Reader;
+use image::reader::{Piece, Reader};
 use image::store::Store;
 use image::writer::Writer;
 
+use crate::made_good::lost_bytes;
 use crate::making::{Disk, Random, manifest, noise, open, restore, rounds, store_with};
 
 const BLOCK: usize = 4096;
 
-fn with_parity(disk: &Disk, percent: u8) -> Vec<u8> {
+pub fn with_parity(disk: &Disk, percent: u8) -> Vec<u8> {
     let store = MemoryStore::new();
     let mut writer = Writer::create(&store, "pc", disk.head().with_parity()).unwrap();
     writer.protect(percent);
@@ -281,8 +282,14 @@ fn no_number_in_a_head_of_parity_breaks_anything() {
     let disk = Disk::new(6, 6);
     let whole = with_parity(&disk, 3);
     let mut damaged = whole.clone();
-    let middle = disk.image_bytes(1, 20).len() / 2;
-    damaged[middle] ^= 1;
+    let content =
+        open(&store_with(whole.clone()))
+            .pieces()
+            .find_map(|piece| match piece.unwrap() {
+                Piece::Entry(entry) if entry.kind.has_content() => Some(entry.end() - 100),
+                _ => None,
+            });
+    damaged[usize::try_from(content.unwrap()).unwrap()] ^= 1;
     let again = with_number(&whole, 8, u64::from_le_bytes(*b"rescPRTH"));
     assert!(again == whole, "the digest is not what was taken for it");
     let numbers = [
@@ -296,22 +303,19 @@ fn no_number_in_a_head_of_parity_breaks_anything() {
         u64::MAX - 1,
         u64::MAX,
     ];
+    let (mut made_good, mut not) = (0, 0);
     let fields = (40..40 + image::head::HEAD_LEN + 112).step_by(8);
     for (field, number) in fields.flat_map(|field| numbers.map(|number| (field, number))) {
         let store = store_with(with_number(&damaged, field, number));
         let Ok(reader) = Reader::open(&store, "pc.img.zst") else {
             continue;
         };
-        let (content, lost) = restore(&reader);
-        let expected = disk.expected();
-        for extent in lost.complement(content.len() as u64).iter() {
-            let range =
-                usize::try_from(extent.start()).unwrap()..usize::try_from(extent.end()).unwrap();
-            assert!(
-                content[range.clone()] == expected[range],
-                "{field} {number}"
-            );
-        }
+        let what = format!("{field} {number}");
+        let lost = lost_bytes(&reader, &disk.expected());
+        (made_good, not) = match reader.met().made_good().is_empty() {
+            true => (made_good, not + 1),
+            false => (made_good + 1, not),
+        };
         drop(reader);
         let mend = Mend {
             store: &store,
@@ -320,9 +324,10 @@ fn no_number_in_a_head_of_parity_breaks_anything() {
         };
         let _ = mend.run(&mut |_| Ok(()));
         let Ok(reader) = Reader::open(&store, "pc.img.zst") else {
-            panic!("{field} {number}: it opened before the repair");
+            panic!("{what}: it opened before the repair");
         };
-        let (_, now) = restore(&reader);
-        assert!(now.difference(&lost).is_empty(), "{field} {number}");
+        assert!(lost_bytes(&reader, &disk.expected()) <= lost, "{what}");
     }
+    // Some of them matter, and some do not: both were met.
+    assert!(made_good > 0 && not > 0, "{made_good} {not}");
 }
